@@ -1,0 +1,19 @@
+"""What every base policy offers: the scripted one, the built-in VLA, openvla, remote policies."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pld.types import Array, Observation
+
+
+class BasePolicy(Protocol):
+    """A frozen policy that answers an observation with a chunk of actions."""
+
+    policy_id: str
+
+    def reset(self, seed: int) -> None:
+        """Forget the last episode; `seed` fixes whatever is random in the next."""
+
+    def infer(self, observation: Observation) -> Array:
+        """Chunk (H, 7) of normalised actions, first row for this step; see pld.contract."""

@@ -1,0 +1,144 @@
+"""Scripted base policies: an expert that sees the scene's truth, and one that half knows it.
+
+They stand where a VLA would, in the lockstep twin and in the graph alike. The truth comes in
+through a callable (the lockstep twin's `truth`, or the twin's shared page), never from images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from pld.base_policy.scripted_plans import CubePlan, Memory, PegPlan, Plan, yaw_of
+from pld.contract import ActionSpec
+from pld.errors import ConfigError
+from pld.types import Array, Observation, Pose, SceneTruth
+
+TruthSource = Callable[[], SceneTruth]
+PLANS: dict[str, type[CubePlan] | type[PegPlan]] = {
+    "cube_pickup": CubePlan,
+    "peg_insertion": PegPlan,
+}
+
+
+def plan_for(task: str, spec: ActionSpec, *, retries: bool) -> Plan:
+    """The plan of the task called `task`; a ConfigError lists the valid names."""
+    if task not in PLANS:
+        raise ConfigError.unknown("scripted task", task, PLANS)
+    return PLANS[task](spec, retries=retries)
+
+
+class ExpertPolicy:
+    """Solves its task from the true scene; a BasePolicy with chunks (H, 7).
+
+    It may be asked at any step, whoever moved the arm meanwhile: the steps that went by since the
+    last chunk are taken as executed, and a gap longer than the chunk starts the plan anew.
+    """
+
+    def __init__(
+        self, task: str, truth: TruthSource, spec: ActionSpec, chunk_horizon: int = 1
+    ) -> None:
+        self.policy_id = f"scripted-expert/{task}"
+        self._plan = plan_for(task, spec, retries=True)
+        self._truth = truth
+        self._spec = spec
+        self._horizon = chunk_horizon
+        self._asked_at = 0
+        self._memories: list[Memory] = []
+
+    def reset(self, seed: int) -> None:
+        """Forget the last episode."""
+        self._memories = []
+
+    def infer(self, observation: Observation) -> Array:
+        """Chunk (H, 7) of normalised actions, first row for this step."""
+        arm, scene = observation.arm, self._perceived()
+        memory = self._recall(arm.step)
+        if memory is None:
+            memory = self._plan.first(arm, scene)
+        memory = self._plan.revise(memory, arm, scene)
+        reference, actions, self._memories = arm.reference, [], [memory]
+        for _ in range(self._horizon):
+            action, memory = self._plan.advance(memory, reference, arm, scene)
+            reference = self._spec.advance(reference, action)
+            actions.append(action)
+            self._memories.append(memory)
+        self._asked_at = arm.step
+        return np.clip(np.array(actions), -1.0, 1.0)
+
+    def _recall(self, step: int) -> Memory | None:
+        """Where the last chunk had got to by `step`; None when it says nothing about it."""
+        elapsed = step - self._asked_at
+        return self._memories[elapsed] if 0 <= elapsed < len(self._memories) else None
+
+    def _perceived(self) -> SceneTruth:
+        return self._truth()
+
+
+@dataclass(frozen=True)
+class Misperception:
+    """How wrongly a half-knowing policy sees the scene; all its errors are drawn once an episode.
+
+    `noise_m` is the standard deviation of a position error that grows to `far_noise_m` at the
+    working area's edge; `pull` is how much of the object's distance from the area's centre is
+    missed there (0.1 = a tenth). Beyond `yaw_until` of the way to the edge the object's yaw is
+    ignored.
+    """
+
+    reach_m: float
+    noise_m: float
+    far_noise_m: float
+    pull: float
+    yaw_until: float
+    centre_m: tuple[float, float]
+
+
+CUBE_MISPERCEPTION = Misperception(0.155, 0.011, 0.020, 0.12, 0.6, (0.50, 0.0))
+PEG_MISPERCEPTION = Misperception(0.08, 0.003, 0.010, 0.04, 1.0, (0.48, 0.0))
+MISPERCEPTIONS = {"cube_pickup": CUBE_MISPERCEPTION, "peg_insertion": PEG_MISPERCEPTION}
+
+
+@dataclass
+class ImperfectPolicy(ExpertPolicy):
+    """The expert's plan on a misperceived scene, without second tries: a base to be improved."""
+
+    task: str
+    truth: TruthSource
+    spec: ActionSpec
+    chunk_horizon: int = 1
+    misperception: Misperception | None = None
+    _error: Array = field(default_factory=lambda: np.zeros(2), init=False)
+
+    def __post_init__(self) -> None:
+        """Take the task's own misperception when none is given."""
+        super().__init__(self.task, self.truth, self.spec, self.chunk_horizon)
+        self.policy_id = f"scripted-imperfect/{self.task}"
+        self._plan = plan_for(self.task, self.spec, retries=False)
+        self._wrong = self.misperception or MISPERCEPTIONS[self.task]
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Forget the last episode and draw this one's error from `seed`."""
+        super().reset(seed)
+        self._error = np.random.default_rng([seed, 0xBAD]).standard_normal(2)
+
+    def _perceived(self) -> SceneTruth:
+        truth = self._truth()
+        if self.task == "peg_insertion":
+            return replace(truth, O_T_goal=self._blurred(truth.O_T_goal))
+        return replace(truth, O_T_object=self._blurred(truth.O_T_object))
+
+    def _blurred(self, pose: Pose) -> Pose:
+        wrong = self._wrong
+        offset = pose.p_m[:2] - np.array(wrong.centre_m)
+        edge = min(1.0, float(np.linalg.norm(offset)) / wrong.reach_m)
+        sigma = wrong.noise_m + (wrong.far_noise_m - wrong.noise_m) * edge**2
+        shift = self._error * sigma - wrong.pull * edge * offset
+        quaternion = pose.q_xyzw
+        if edge > wrong.yaw_until:
+            unturn = Rotation.from_euler("z", -yaw_of(pose))
+            quaternion = (unturn * Rotation.from_quat(quaternion)).as_quat(canonical=True)
+        return Pose(pose.p_m + np.array([*shift, 0.0]), quaternion)

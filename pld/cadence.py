@@ -1,0 +1,65 @@
+"""How well a recorded episode kept its pace: periods, latencies and tracking, in robot time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pld.recording.reader import Episode
+from pld.types import Array
+
+
+@dataclass(frozen=True)
+class Applied:
+    """Commands as the driver executed them: step and graph-clock time [ns], each (N,)."""
+
+    step: NDArray[np.int64]
+    t_ns: NDArray[np.int64]
+
+
+def applied_commands(episode: Episode) -> Applied:
+    """When each command took effect, from the driver's own echo in the arm state."""
+    found: dict[int, int] = {}
+    for arm in episode.arm_states:
+        if arm.value.applied_ns > 0:
+            found.setdefault(arm.value.applied_step, arm.value.applied_ns)
+    steps = np.array(sorted(found), dtype=np.int64)
+    return Applied(steps, np.array([found[int(s)] for s in steps], dtype=np.int64))
+
+
+def command_period_ms(applied: Applied) -> Array:
+    """Robot time between commands of consecutive steps [ms], (N-1,)."""
+    consecutive = np.diff(applied.step) == 1
+    return np.diff(applied.t_ns)[consecutive] / 1e6
+
+
+def camera_to_command_ms(episode: Episode, applied: Applied) -> Array:
+    """From the measurement of the oldest image used to the command's execution [ms]."""
+    answers = [a.value for a in episode.base_actions if a.value.image_ns]
+    image_ns = {answer.step: min(answer.image_ns) for answer in answers}
+    pairs = zip(applied.step, applied.t_ns, strict=True)
+    return np.array([(t - image_ns[int(s)]) / 1e6 for s, t in pairs if int(s) in image_ns])
+
+
+def tracking(episode: Episode) -> tuple[float, float]:
+    """Lag [ms] of the measured behind the reference position, and rms error at that lag [mm].
+
+    The lag is the shift of the measured path, interpolated, that fits the reference best.
+    """
+    t_s = np.array([a.t_ns for a in episode.arm_states]) / 1e9
+    reference = np.array([a.value.reference.p_m for a in episode.arm_states])
+    measured = np.array([a.value.O_T_EE.p_m for a in episode.arm_states])
+    shifts_s = np.arange(0.0, 0.4, 0.005)
+    errors = [_rms_at(t_s, reference, measured, shift) for shift in shifts_s]
+    best = int(np.argmin(errors))
+    return float(shifts_s[best] * 1e3), float(errors[best] * 1e3)
+
+
+def _rms_at(t_s: Array, reference: Array, measured: Array, shift_s: float) -> float:
+    inside = t_s + shift_s <= t_s[-1]
+    later = np.stack(
+        [np.interp(t_s[inside] + shift_s, t_s, measured[:, axis]) for axis in range(3)], axis=1
+    )
+    return float(np.sqrt(np.mean(np.sum((later - reference[inside]) ** 2, axis=1))))

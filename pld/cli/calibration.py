@@ -1,0 +1,112 @@
+"""`pld calibration`: boards to print, the twin's own files, and checks of a lab's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Camera calibration files and boards.", no_args_is_help=True)
+
+FolderOption = Annotated[Path, typer.Option(help="Folder that receives the files.")]
+
+
+@app.command("from-twin")
+def from_twin(
+    folder: FolderOption = Path("calibration"),
+    task: Annotated[str, typer.Option(help="Scene to read the cameras from.")] = "cube_pickup",
+    date: Annotated[str | None, typer.Option(help="Date to write; default: today.")] = None,
+) -> None:
+    """Write the twin cameras' calibration files from the scene itself."""
+    import datetime
+
+    from pld.calibration.files import save_calibration
+    from pld.twin.calibrations import twin_calibrations
+
+    today = date or datetime.date.today().isoformat()
+    for name, calibration in twin_calibrations(task, today).items():
+        path = folder / f"twin_{name}.yaml"
+        save_calibration(path, calibration)
+        print(path)
+
+
+@app.command()
+def board(
+    path: Annotated[Path, typer.Argument(help="PNG to write.")] = Path("calibration/board.png"),
+    columns: Annotated[int, typer.Option(help="Squares across.")] = 7,
+    rows: Annotated[int, typer.Option(help="Squares down.")] = 5,
+    square_mm: Annotated[float, typer.Option(help="Side of a square [mm].")] = 36.0,
+    marker_mm: Annotated[float, typer.Option(help="Side of a marker [mm].")] = 27.0,
+    dpi: Annotated[int, typer.Option(help="Resolution of the print.")] = 300,
+) -> None:
+    """Draw a ChArUco board, true to size when printed at 100 %."""
+    from pld.calibration.board import Board, draw_board, write_png
+
+    drawn = Board(columns, rows, square_mm / 1000, marker_mm / 1000)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_png(str(path), draw_board(drawn, dpi=dpi), dpi)
+    width_m, height_m = drawn.size_m
+    print(
+        f"{path}: {columns} x {rows} squares of {square_mm:g} mm, markers DICT_4X4_50 of "
+        f"{marker_mm:g} mm; the squares measure {width_m * 1000:g} x {height_m * 1000:g} mm on a "
+        f"print at {dpi} dpi and 100 %"
+    )
+
+
+@app.command()
+def check(
+    paths: Annotated[list[Path], typer.Argument(help="Our .yaml files.")],
+) -> None:
+    """Read calibration files and say what is in them; a fault names the file and the field."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from pld.calibration.files import load_calibration
+
+    table = Table("file", "camera", "serial", "pose in", "p_m", "residual", "date", "method")
+    for path in paths:
+        c = load_calibration(path)
+        position = " ".join(f"{v:.4f}" for v in c.pose.p_m)
+        residual = f"{c.residual_m * 1000:.2f} mm, {c.residual_rad * 57.29578:.2f} deg"
+        table.add_row(
+            str(path), c.camera, c.serial, c.pose.parent, position, residual, c.date, c.method
+        )
+    Console().print(table)
+
+
+@app.command("import")
+def import_files(
+    camera: Annotated[str, typer.Argument(help="Name of the camera.")],
+    camera_info: Annotated[Path, typer.Argument(help="camera_info YAML.")],
+    hand_eye: Annotated[Path, typer.Argument(help="easy_handeye2 .calib file.")],
+    serial: Annotated[str, typer.Option(help="Serial number of the camera.")],
+    date: Annotated[str, typer.Option(help="Date of the calibration, such as 2025-01-31.")],
+    residual_mm: Annotated[float, typer.Option(help="Residual reported by the method [mm].")],
+    residual_deg: Annotated[float, typer.Option(help="Residual reported by the method [deg].")],
+    folder: FolderOption = Path("calibration"),
+) -> None:
+    """Join a camera_info file and an easy_handeye2 file into one of ours."""
+    import math
+
+    from pld.calibration.files import (
+        CameraCalibration,
+        load_camera_info,
+        load_hand_eye,
+        save_calibration,
+    )
+
+    _, intrinsics = load_camera_info(camera_info)
+    calibration = CameraCalibration(
+        camera,
+        serial,
+        date,
+        "easy_handeye2",
+        residual_mm / 1000,
+        math.radians(residual_deg),
+        intrinsics,
+        load_hand_eye(hand_eye),
+    )
+    path = folder / f"{camera}_{serial}.yaml"
+    save_calibration(path, calibration)
+    print(path)

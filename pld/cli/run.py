@@ -1,0 +1,57 @@
+"""`pld run`: what a finished run folder says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Read a run folder: success by region, contact sheets.")
+JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the figures here")]
+
+
+@app.command()
+def summary(
+    run_dir: Annotated[Path, typer.Argument(help="a folder that `pld up` made")],
+    json_file: JsonFile = None,
+) -> None:
+    """Success by region with Wilson 95 % intervals."""
+    import json
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from pld.run_folder import success_rows, verdicts
+
+    rows = success_rows(run_dir)
+    found = verdicts(run_dir)
+    table = Table("region", "success", "rate", "95 % interval", title=f"{run_dir.name}")
+    for row in rows:
+        rate = f"{100 * row.successes / row.episodes:.0f} %" if row.episodes else ""
+        interval = f"[{row.low:.2f}, {row.high:.2f}]"
+        table.add_row(row.region, f"{row.successes}/{row.episodes}", rate, interval)
+    console = Console()
+    console.print(table)
+    lost = sum(verdict.lost for verdict in found)
+    console.print(f"{len(found)} episodes closed, {lost} messages lost, bags in {run_dir}/episodes")
+    if json_file is not None:
+        json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+
+
+@app.command()
+def sheet(
+    run_dir: Annotated[Path, typer.Argument(help="a folder that `pld up` made")],
+    episode: Annotated[int, typer.Option(help="which episode; -1: the first success")] = -1,
+    out: Annotated[Path | None, typer.Option(help="the PNG; default: in the run folder")] = None,
+) -> None:
+    """Draw a contact sheet: every camera at the start, the grasp and the end of an episode."""
+    from pld import contact_sheet
+    from pld.run_folder import episode_folders, pick_episode
+
+    folders = episode_folders(run_dir)
+    folder = folders[episode] if 0 <= episode < len(folders) else pick_episode(run_dir)
+    path = out or run_dir / "contact_sheet.png"
+    contact_sheet.save(folder, path)
+    typer.echo(f"contact sheet of {folder.name}: {path}")

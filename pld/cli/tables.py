@@ -1,0 +1,44 @@
+"""Tables of a run for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+
+def rate_table(summary: dict[str, Any]) -> Table:
+    """Success of every policy with its Wilson interval, whole and by region."""
+    table = Table(title="success on fresh starts (95 % Wilson interval)")
+    for column in ("task", "policy", "success", "interval", "by region", "steps"):
+        table.add_column(column)
+    for rate in summary["rates"]:
+        low, high = rate["wilson_95"]
+        regions = ", ".join(f"{r} {k}/{n}" for r, (k, n) in rate["regions"].items())
+        table.add_row(
+            rate["task"],
+            rate["name"],
+            f"{rate['successes']}/{rate['trials']}",
+            f"[{low:.3f}, {high:.3f}]".replace("[", r"\["),
+            regions,
+            f"{rate['median_success_steps']:.0f}",
+        )
+    return table
+
+
+def cpu_table(summary: dict[str, Any]) -> Table:
+    """CPU seconds per stage; evaluations and controls are summed apart."""
+    table = Table(title="CPU seconds")
+    table.add_column("stage")
+    table.add_column("CPU s", justify="right")
+    for stage in summary["stages"]:
+        table.add_row(stage["name"], f"{stage['cpu_s']:.0f}")
+    table.add_row("zero to distilled", f"{zero_to_distilled_cpu_s(summary):.0f}", style="bold")
+    return table
+
+
+def zero_to_distilled_cpu_s(summary: dict[str, Any]) -> float:
+    """CPU seconds of the stages that the last distilled policy depends on."""
+    apart = ("evaluation/", "control-")
+    stages = summary["stages"]
+    return float(sum(s["cpu_s"] for s in stages if not s["name"].startswith(apart)))

@@ -1,0 +1,44 @@
+"""Files that are either whole or absent: temporary name, flush to disk, rename."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pld.errors import ConfigError
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """Write `content`; after a crash at any moment the old file or the new one is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def write_json_atomically(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Write JSON, indented, keys in the given order."""
+    write_bytes_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; raises ConfigError that names a missing or broken file."""
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{str(path)!r} is not JSON ({error}); delete or repair it") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

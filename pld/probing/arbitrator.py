@@ -1,0 +1,44 @@
+"""The arbitrator: whose action is executed at each step, and the life of an episode.
+
+Pure: events in, decisions out, time and steps as arguments. BASE acts first; after
+`takeover_step` steps the SPECIALIST (base + residual) has control; a HUMAN with the deadman
+pressed always has it; everything else is HOLD.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pld.types import ActionSource, Array, Choice
+
+NEVER = -1
+
+
+@dataclass(frozen=True)
+class Offers:
+    """The actions on offer for one step; None where nobody answered."""
+
+    base: Array | None = None
+    residual: Array | None = None
+    human: Array | None = None
+
+
+def choose(step: int, episode_step: int, takeover_step: int, offers: Offers) -> Choice:
+    """The choice for `step`, `episode_step` steps after the episode began.
+
+    `takeover_step` NEVER means that the base acts throughout. Missing answers end in HOLD.
+    """
+    source, action = ActionSource.HOLD, np.zeros(7)
+    specialist = takeover_step != NEVER and episode_step >= takeover_step
+    if offers.human is not None:
+        source, action = ActionSource.HUMAN, offers.human
+    elif offers.base is None:
+        pass
+    elif not specialist:
+        source, action = ActionSource.BASE, offers.base
+    elif offers.residual is not None:
+        source = ActionSource.SPECIALIST
+        action = np.clip(offers.base + offers.residual, -1.0, 1.0)
+    return Choice(step, source, action, offers.base, offers.residual, offers.human)

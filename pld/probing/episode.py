@@ -1,0 +1,172 @@
+"""The life of an episode as a pure state machine: reset, run, end, next.
+
+Each handler takes the machine and an event and returns the machine after it; the arbitrator's
+shell calls the services that `Episode.wants` names and publishes the status.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from pld.types import ControlMode, EpisodeState, Outcome
+
+
+class Want(Enum):
+    """What the state machine waits to have done on its behalf."""
+
+    NOTHING = "nothing"
+    RESET_ARM = "reset_arm"
+    RESET_SCENE = "reset_scene"
+    GRASP = "grasp"
+    RECORD = "record"
+    CLOSE_RECORD = "close_record"
+    FINISH = "finish"
+
+
+@dataclass(frozen=True)
+class EpisodePlan:
+    """What a run does: how many episodes, from which seed on, and when it gives up waiting.
+
+    Times are robot time. `success_steps` consecutive steps of success end an episode;
+    `grasped_at_start` closes the gripper once the scene is laid.
+    """
+
+    run: str
+    episodes: int
+    first_seed: int
+    horizon_s: float
+    rate_hz: float
+    reset_timeout_s: float = 30.0
+    record_timeout_s: float = 20.0
+    starvation_s: float = 1.0
+    success_steps: int = 3
+    grasped_at_start: bool = False
+
+    @property
+    def horizon_steps(self) -> int:
+        """Control steps after which an episode is truncated."""
+        return round(self.horizon_s * self.rate_hz)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """The current episode and what it waits for."""
+
+    plan: EpisodePlan
+    index: int = -1
+    state: EpisodeState = EpisodeState.IDLE
+    want: Want = Want.NOTHING
+    since_ns: int = 0
+    first_step: int = 0
+    starved: int = 0
+    starved_total: int = 0
+    successes: int = 0
+    outcome: Outcome = Outcome.UNLABELLED
+    termination_reason: str = ""
+    finished: bool = False
+    failed: bool = False
+
+    @property
+    def seed(self) -> int:
+        """Seed of this episode's scene and policy."""
+        return self.plan.first_seed + max(self.index, 0)
+
+    @property
+    def episode_id(self) -> str:
+        """Name of the episode; sorts in the order of recording."""
+        return "" if self.index < 0 else f"{self.plan.run}-{self.index:05d}"
+
+
+def begin(episode: Episode, t_ns: int) -> Episode:
+    """Start the next episode, or finish the run when all are done."""
+    if episode.index + 1 >= episode.plan.episodes:
+        return replace(episode, want=Want.FINISH, finished=True)
+    return Episode(
+        episode.plan, episode.index + 1, EpisodeState.RESETTING, Want.RESET_ARM, t_ns
+    )
+
+
+def end(episode: Episode, t_ns: int, outcome: Outcome, reason: str) -> Episode:
+    """End the running episode; its bag is to be closed next."""
+    return replace(
+        episode,
+        state=EpisodeState.ENDED,
+        want=Want.CLOSE_RECORD,
+        since_ns=t_ns,
+        outcome=outcome,
+        termination_reason=reason,
+    )
+
+
+def on_done(episode: Episode, want: Want, t_ns: int, step: int) -> Episode:
+    """What was wanted is done; go on to the next stage. Answers to another want are ignored."""
+    if want is not episode.want:
+        return episode
+    if want is Want.RESET_ARM:
+        return replace(episode, want=Want.RESET_SCENE, since_ns=t_ns)
+    if want is Want.RESET_SCENE:
+        grasp = episode.plan.grasped_at_start
+        return replace(episode, want=Want.GRASP if grasp else Want.RECORD, since_ns=t_ns)
+    if want is Want.GRASP:
+        return replace(episode, want=Want.RECORD, since_ns=t_ns)
+    if want is Want.RECORD:
+        return replace(
+            episode,
+            state=EpisodeState.RUNNING,
+            want=Want.NOTHING,
+            since_ns=t_ns,
+            first_step=step + 1,
+        )
+    if want is Want.CLOSE_RECORD:
+        return begin(episode, t_ns)
+    return episode
+
+
+def on_step(
+    episode: Episode, t_ns: int, step: int, mode: ControlMode, *, answered: bool
+) -> Episode:
+    """One control step passed; `answered` says whether the step before it had a base action."""
+    if mode is ControlMode.FAULT and episode.state is EpisodeState.RUNNING:
+        return end(episode, t_ns, Outcome.FAILURE, "robot_fault")
+    if episode.state is EpisodeState.RUNNING:
+        return _running_step(episode, t_ns, step, answered=answered)
+    if episode.want is Want.NOTHING or episode.finished:
+        return episode
+    closing = episode.want in (Want.RECORD, Want.CLOSE_RECORD)
+    limit_s = episode.plan.record_timeout_s if closing else episode.plan.reset_timeout_s
+    if t_ns - episode.since_ns > limit_s * 1e9:
+        return replace(
+            episode,
+            want=Want.FINISH,
+            state=EpisodeState.ENDED,
+            termination_reason=f"{episode.want.value}_timed_out",
+            finished=True,
+            failed=True,
+        )
+    return episode
+
+
+def _running_step(episode: Episode, t_ns: int, step: int, *, answered: bool) -> Episode:
+    if step <= episode.first_step:
+        return episode
+    starved = 0 if answered else episode.starved + 1
+    episode = replace(
+        episode, starved=starved, starved_total=episode.starved_total + int(not answered)
+    )
+    if starved > episode.plan.starvation_s * episode.plan.rate_hz:
+        return end(episode, t_ns, Outcome.FAILURE, "base_policy_silent")
+    if step - episode.first_step >= episode.plan.horizon_steps:
+        return end(episode, t_ns, Outcome.FAILURE, "horizon")
+    return episode
+
+
+def on_reward(episode: Episode, t_ns: int, step: int, *, success: bool) -> Episode:
+    """A success detector spoke of `step`; enough successes in a row end the episode."""
+    if episode.state is not EpisodeState.RUNNING or step < episode.first_step:
+        return episode
+    successes = episode.successes + 1 if success else 0
+    episode = replace(episode, successes=successes)
+    if successes >= episode.plan.success_steps:
+        return end(episode, t_ns, Outcome.SUCCESS, "success")
+    return episode

@@ -1,0 +1,23 @@
+"""When the specialist takes over from the base: T_base ~ U{0, ..., floor(alpha * T)}."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pld.errors import ConfigError
+
+
+def latest_takeover(alpha: float, horizon_steps: int) -> int:
+    """The last step at which a takeover may happen: floor(alpha * T)."""
+    if not 0.0 <= alpha <= 1.0:
+        raise ConfigError(f"probing alpha is {alpha}; it must be in [0, 1], usually 0.6")
+    if horizon_steps < 0:
+        raise ConfigError(f"the probing horizon is {horizon_steps} steps; it must be 0 or more")
+    return math.floor(alpha * horizon_steps + 1e-9)
+
+
+def sample_takeover_step(rng: np.random.Generator, alpha: float, horizon_steps: int) -> int:
+    """The number of base steps before the specialist takes over (PLD, arXiv 2511.00091)."""
+    return int(rng.integers(0, latest_takeover(alpha, horizon_steps) + 1))

@@ -1,0 +1,1 @@
+"""Episode bags: write, read, judge and recover them; no ROS needed."""

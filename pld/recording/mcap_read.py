@@ -1,0 +1,152 @@
+"""Read MCAP files on the `mcap` package: whole bags by topic, and truncated ones as a stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from pld.config import from_mapping
+from pld.errors import ConfigError, MissingPackageError, RecordingError
+from pld.recording.bag import (
+    EPISODE_RECORD,
+    OfferedQos,
+    RawMessage,
+    RecordedTopic,
+    RunDescription,
+)
+
+try:
+    from mcap.exceptions import McapError
+    from mcap.reader import make_reader
+    from mcap.records import Channel, Footer, Message, Metadata, Schema
+    from mcap.stream_reader import StreamReader
+except ImportError as error:  # pragma: no cover - depends on the environment
+    raise MissingPackageError("the package mcap is missing: pip install 'mcap>=1.6.0'") from error
+
+RECORD_LIMIT_BYTES = 256 << 20
+LATCHED_WORDS = ("transient_local", 1)
+BEST_EFFORT_WORDS = ("best_effort", 2)
+
+
+@dataclass
+class Salvage:
+    """A streamed bag: what it declares, filled in while `messages` is walked.
+
+    `complete` is set when the file's footer was reached; else `damage` says what stopped it.
+    """
+
+    path: Path
+    topics: dict[str, RecordedTopic] = field(default_factory=dict)
+    run: RunDescription = field(default_factory=RunDescription)
+    complete: bool = False
+    damage: str = ""
+    rosbag2_information: str = ""
+
+    def messages(self) -> Iterator[RawMessage]:
+        """Every readable message in file order.
+
+        Stops at the first damage, whatever error the damaged bytes provoke in the parser.
+        """
+        schemas: dict[int, Schema] = {}
+        channels: dict[int, str] = {}
+        with self.path.open("rb") as stream:
+            try:
+                for record in _records(stream):
+                    if isinstance(record, Message):
+                        yield _raw(channels[record.channel_id], record)
+                    else:
+                        self._declare(record, schemas, channels)
+            except Exception as error:
+                self.damage = f"{type(error).__name__}: {error}"
+
+    def _declare(
+        self, record: object, schemas: dict[int, Schema], channels: dict[int, str]
+    ) -> None:
+        if isinstance(record, Schema):
+            schemas[record.id] = record
+        elif isinstance(record, Channel):
+            channels[record.id] = record.topic
+            self.topics[record.topic] = _topic(record, schemas[record.schema_id])
+        elif isinstance(record, Metadata) and record.name == EPISODE_RECORD:
+            self.run = _run(record.metadata)
+        elif isinstance(record, Metadata) and record.name == "rosbag2":
+            self.rosbag2_information = record.metadata["serialized_metadata"]
+        elif isinstance(record, Footer):
+            self.complete = True
+
+
+class BagFile:
+    """A finished bag, read by its index. Every call opens the file anew."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as stream:
+            reader = make_reader(stream)
+            try:
+                summary = reader.get_summary()
+                records = {m.name: m.metadata for m in reader.iter_metadata()}
+            except (McapError, EOFError, ValueError) as error:
+                raise RecordingError(
+                    f"{str(path)!r} is not a finished bag ({type(error).__name__}: {error}); "
+                    f"rebuild it with: pld bag recover {path.parent}"
+                ) from error
+        if summary is None or summary.statistics is None:
+            raise RecordingError(
+                f"{str(path)!r} has no summary; run: pld bag recover {path.parent}"
+            )
+        self.topics = {
+            c.topic: _topic(c, summary.schemas[c.schema_id]) for c in summary.channels.values()
+        }
+        self.counts = {
+            c.topic: summary.statistics.channel_message_counts.get(c.id, 0)
+            for c in summary.channels.values()
+        }
+        self.run = _run(records.get(EPISODE_RECORD, {}))
+
+    def messages(
+        self, topics: Sequence[str] | None = None, at_ns: int | None = None
+    ) -> Iterator[RawMessage]:
+        """Messages in log time order, of `topics` only, and logged exactly at `at_ns` if given."""
+        end = None if at_ns is None else at_ns + 1
+        with self.path.open("rb") as stream:
+            for _, channel, message in make_reader(stream).iter_messages(
+                topics=topics, start_time=at_ns, end_time=end
+            ):
+                yield _raw(channel.topic, message)
+
+
+def _records(stream: IO[bytes]) -> Iterator[object]:
+    return StreamReader(stream, validate_crcs=True, record_size_limit=RECORD_LIMIT_BYTES).records
+
+
+def _raw(topic: str, message: Message) -> RawMessage:
+    return RawMessage(topic, message.data, message.log_time, message.publish_time, message.sequence)
+
+
+def _topic(channel: Channel, schema: Schema) -> RecordedTopic:
+    profiles: Any = yaml.safe_load(channel.metadata.get("offered_qos_profiles", "")) or [{}]
+    profile = profiles[0]
+    return RecordedTopic(
+        channel.topic,
+        schema.name,
+        schema.data.decode(),
+        channel.metadata.get("topic_type_hash", ""),
+        OfferedQos(
+            int(profile.get("depth", 10)),
+            profile.get("reliability") not in BEST_EFFORT_WORDS,
+            profile.get("durability") in LATCHED_WORDS,
+        ),
+        single_producer=channel.metadata.get("pld_single_producer", "true") == "true",
+    )
+
+
+def _run(record: dict[str, str]) -> RunDescription:
+    try:
+        return from_mapping(json.loads(record.get("run", "{}")), RunDescription)
+    except (ValueError, ConfigError) as error:
+        raise RecordingError(f"unreadable record {EPISODE_RECORD!r}: {error}") from error

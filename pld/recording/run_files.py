@@ -1,0 +1,72 @@
+"""What a run's folder tells the recorder: parameters, checkpoint hashes, why the run ended."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pld.errors import RecordingError
+from pld.recording.bag import RunDescription
+
+PARAMETERS_NAME = "parameters.json"
+CHECKPOINTS_NAME = "checkpoints.json"
+TERMINATION_NAME = "termination.json"
+SHUTDOWN = "shutdown"
+PACKAGES = ("pld_nodes", "mcap", "franky-control", "pyrealsense2", "mujoco", "torch")
+
+
+def describe_run(run_dir: Path, namespace: str, deployment: str, ros_distro: str) -> RunDescription:
+    """The run as its folder describes it now; a missing file is an empty one.
+
+    `parameters.json` holds the run's parameters, `checkpoints.json` the SHA-256 of each weight
+    file in use, by name; it may change between episodes.
+    """
+    return RunDescription(
+        namespace=namespace.rstrip("/"),
+        deployment=deployment,
+        ros_distro=ros_distro,
+        parameters=_texts(_read(run_dir / PARAMETERS_NAME)),
+        versions=versions(PACKAGES),
+        checkpoints=_texts(_read(run_dir / CHECKPOINTS_NAME)),
+    )
+
+
+def termination_reason(run_dir: Path) -> str:
+    """Why the recorder is asked to end: what the supervisor wrote, or `shutdown`."""
+    try:
+        return str(_read(run_dir / TERMINATION_NAME).get("reason") or SHUTDOWN)
+    except RecordingError:
+        return SHUTDOWN
+
+
+@cache
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Versions of the installed ones among `packages`, of Python and of the system."""
+    found = {"python": platform.python_version(), "system": platform.platform()}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordingError(f"cannot read {str(path)!r}: {error}") from error
+    if not isinstance(content, dict):
+        raise RecordingError(f"{path}: expected an object, got {type(content).__name__}")
+    return content
+
+
+def _texts(content: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in content.items()}

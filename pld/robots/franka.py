@@ -1,0 +1,185 @@
+"""The Franka driver: connect, go home, track, recover. Hardware and simulation run this same code.
+
+Faults latch: nothing moves until the operator calls `recover`. The vendor's client is behind
+`franky_link`; what runs at every control step is in `tracking`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from pld.errors import ConfigError, RobotError
+from pld.geometry import normalised
+from pld.robots.franka_config import FrankaConfig
+from pld.robots.franky_link import Ended, FrankyLink, Lost
+from pld.robots.gripper import CLOSED, OPEN, Gripper
+from pld.robots.recovery import RecoveryRule
+from pld.robots.tracking import TrackingArm, Watcher
+from pld.types import ArmState, ControlMode
+
+__all__ = ["FrankaArm", "FrankaConfig"]
+
+GRIPPER_MODES = ("open", "close", "keep")
+GRIPPER_TIMEOUT_NS = 10_000_000_000
+HOME_TIMEOUT_NS = 60_000_000_000
+QUIET_PAUSE_S = 0.01
+
+logger = logging.getLogger(__name__)
+OnState = Callable[[ArmState], None]
+
+
+class FrankaArm(TrackingArm):
+    """An FR3 with its hand, hardware or simulated alike. Implements pld.robots.protocol.Robot.
+
+    `watcher` is told the robot time [ns] of every reading, and None before the driver looks away
+    (while tracking starts or stops, and at the end).
+    """
+
+    def __init__(self, config: FrankaConfig, watcher: Watcher | None = None) -> None:
+        super().__init__(config, watcher)
+        self._recovery = RecoveryRule(config.recoverable, config.recovery_limit)
+
+    @property
+    def recoveries(self) -> int:
+        """How often the operator has cleared faults."""
+        return self._recovery.total
+
+    def connect(self) -> None:
+        """Open robot and hand; raises RobotError naming the address and the remedy. No motion."""
+        with self._lock:
+            self._open()
+            self._mode = ControlMode.IDLE
+
+    def reset(self, gripper: str = "open", on_state: OnState | None = None) -> ArmState:
+        """Drive the gripper, go home, start tracking with the reference at the measured pose.
+
+        `gripper`: `open`, `close` or `keep`. `on_state` gets a state per control period meanwhile.
+        Raises RobotError when a fault is latched or the motion fails (which latches it).
+        """
+        if gripper not in GRIPPER_MODES:
+            raise ConfigError.unknown("gripper mode", gripper, GRIPPER_MODES)
+        if self.fault:
+            raise RobotError(f"cannot reset while {self._fault_text()} is latched; recover first")
+        link = self._connected()
+        with self._lock:
+            self._mode = ControlMode.RESETTING
+            self._clock.disarm()
+            self._watcher(None)
+        try:
+            with self._lock:
+                link.stop_tracking()
+            self._drive_gripper(gripper, on_state)
+            link.start_home()
+            self._pump(link.home_reached, on_state, HOME_TIMEOUT_NS, "reach home")
+        except (Ended, Lost) as error:
+            self._latch_from(error)
+            raise RobotError(f"reset failed: {error}; remove the cause, then recover") from error
+        with self._lock:
+            self._start_tracking()
+            self._recovery.completed_reset()
+            return self._state()
+
+    def recover(self) -> ArmState:
+        """The operator's act: clear latched faults and hold the measured pose; the old target dies.
+
+        Raises RobotError for a fault that must not be cleared from here, after too many
+        recoveries without a reset, or when the robot keeps its errors.
+        """
+        with self._lock:
+            if not self.fault:
+                return self._state()
+            self._recovery.begin(self.fault)
+            logger.warning("recovery %d from %s", self.recoveries, self._fault_text())
+            self._reference = None
+            self._watcher(None)
+            try:
+                self._reopen_if_lost()
+                self._connected().clear_errors()
+            except (Ended, Lost) as error:
+                self._latch_from(error)
+                raise RobotError(f"recovery failed: {error}; check the robot") from error
+            self._start_tracking()
+            self.fault = ()
+            return self._state()
+
+    def close(self) -> None:
+        """Hold, stop tracking and let go of robot and hand; safe to call twice."""
+        with self._lock:
+            self._watcher(None)
+            if self._link is not None and "robot_time_stopped" not in self.fault:
+                try:
+                    self._link.stop_tracking()
+                except (Ended, Lost) as error:
+                    logger.warning("while closing: %s", error)
+            self._drop()
+            self._mode = ControlMode.IDLE
+
+    def _open(self) -> None:
+        self._link = FrankyLink.open(self.config)
+        if self.config.gripper:
+            self._gripper = Gripper(
+                self._link.open_gripper(),
+                open_width_m=self.config.gripper_open_width_m,
+                speed_m_s=self.config.gripper_speed_m_s,
+                force_n=self.config.gripper_force_n,
+            )
+        self._reading = self._link.read()
+
+    def _connected(self) -> FrankyLink:
+        if self._link is None:
+            raise RobotError(f"not connected to {self.config.address}; connect or recover first")
+        return self._link
+
+    def _start_tracking(self) -> None:
+        self._watcher(None)
+        try:
+            link = self._connected()
+            link.start_tracking()
+            self._reading = link.read()
+        except (Ended, Lost) as error:
+            self._latch_from(error)
+            raise RobotError(f"tracking did not start: {error}; recover first") from error
+        self._reference = normalised(self._reading.O_T_EE)
+        self._mode = ControlMode.HOLDING
+
+    def _drive_gripper(self, mode: str, on_state: OnState | None) -> None:
+        gripper = self._gripper
+        if gripper is None or mode == "keep":
+            return
+        gripper.command(OPEN if mode == "open" else CLOSED)
+        self._pump(lambda: gripper.is_done, on_state, GRIPPER_TIMEOUT_NS, f"{mode} the gripper")
+
+    def _pump(
+        self, done: Callable[[], bool], on_state: OnState | None, timeout_ns: int, what: str
+    ) -> None:
+        """Tell a state per period until `done`; raises RobotError after `timeout_ns`."""
+        began_ns: int | None = None
+        while not done():
+            state = self.wait_step() if on_state else self._quiet_step()
+            if self.fault:
+                raise RobotError(f"{self._fault_text()} while trying to {what}; recover first")
+            if on_state:
+                on_state(state)
+            began_ns = began_ns or state.t_ns
+            if state.t_ns - began_ns > timeout_ns:
+                self._latch(("motion_ended",), f"could not {what} in time")
+                raise RobotError(f"could not {what} within {timeout_ns / 1e9:g} s; recover first")
+        self._watcher(None)
+
+    def _quiet_step(self) -> ArmState:
+        with self._lock:
+            self._observe()
+        time.sleep(QUIET_PAUSE_S)
+        return self._state()
+
+    def _reopen_if_lost(self) -> None:
+        if self._link is None or not self._link.is_alive or "gripper_lost" in self.fault:
+            self._drop()
+            self._open()
+        else:
+            self._link.check_time_runs()
+
+    def _fault_text(self) -> str:
+        return ", ".join(self.fault)

@@ -1,0 +1,275 @@
+"""franky behind a narrow face: the only file that touches the vendor's client.
+
+`Ended` means that the robot ended the motion (reflex, limits); `Lost` that the connection is gone.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from pld.errors import MissingPackageError, RobotError
+from pld.robots.franka_config import FrankaConfig
+from pld.types import Array, Pose
+
+ROBOT_PORT = 1337
+PROBE_TIMEOUT_S = 3.0
+CLEAR_ATTEMPTS = 3
+CLEAR_WAIT_S = 0.5
+
+
+class Ended(Exception):  # noqa: N818
+    """The robot ended the motion; `names` are its errors."""
+
+    def __init__(self, names: tuple[str, ...], detail: str) -> None:
+        super().__init__(detail)
+        self.names = names or ("motion_ended",)
+
+
+class Lost(Exception):  # noqa: N818
+    """The connection is gone; the client object is dead."""
+
+    names = ("network_lost",)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One robot state: robot time and host time [ns], the rest as in ArmState."""
+
+    t_ns: int
+    host_ns: int
+    q_rad: Array
+    dq_rad_s: Array
+    O_T_EE: Pose
+    O_dP_EE: Array
+    O_F_ext_hat_K: Array
+
+
+class FrankyLink:
+    """One connection to the robot, with at most one tracker."""
+
+    def __init__(self, franky: ModuleType, robot: Any, config: FrankaConfig) -> None:
+        self._franky, self._robot, self._config = franky, robot, config
+        self._model = robot.model
+        self._tracker: Any = None
+
+    @classmethod
+    def open(cls, config: FrankaConfig) -> FrankyLink:
+        """Connect and set the collision thresholds; raises RobotError with the remedy."""
+        franky = _franky()
+        _probe(config.address)
+        try:
+            robot = franky.Robot(
+                config.address,
+                relative_dynamics_factor=float(config.dynamics_factor),
+                realtime_config=getattr(franky.RealtimeConfig, config.realtime.capitalize()),
+            )
+            robot.set_collision_behavior(
+                np.full(7, float(config.collision_torque_nm)),
+                np.full(6, float(config.collision_force_n)),
+            )
+            return cls(franky, robot, config)
+        except franky.IncompatibleVersionException as error:
+            raise RobotError(
+                f"{config.address} speaks another version: {error}. This client is libfranka 0.21, "
+                "robot server 10 (FR3, system 5.9 or later); update the robot's system or install "
+                "the franky build for its version"
+            ) from error
+        except franky.RealtimeException as error:
+            raise RobotError(
+                f"no real-time priority: {error}. Boot a PREEMPT_RT kernel and allow rtprio, or "
+                "set realtime to 'ignore' (simulation only)"
+            ) from error
+        except (franky.NetworkException, franky.CommandException) as error:
+            raise RobotError(_unreachable(config.address, error)) from error
+
+    def open_gripper(self) -> Any:
+        """The hand's client, a pld.robots.gripper.GripperDevice."""
+        try:
+            return self._franky.Gripper(self._config.address)
+        except (self._franky.NetworkException, self._franky.IncompatibleVersionException) as error:
+            raise RobotError(
+                f"no gripper at {self._config.address}: {error}; mount and initialise the hand in "
+                "Desk, or set gripper to false"
+            ) from error
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the client can still be used."""
+        return self._robot is not None
+
+    @property
+    def is_tracking(self) -> bool:
+        """Whether a tracker was started and not ended."""
+        return self._tracker is not None
+
+    def read(self) -> Reading:
+        """The robot's state now; raises Lost."""
+        try:
+            state = self._robot.state
+        except self._failures() as error:
+            raise Lost(str(error)) from error
+        pose, dq = state.O_T_EE, np.asarray(state.dq)
+        jacobian = self._model.zero_jacobian(self._franky.Frame.EndEffector, state)
+        return Reading(
+            t_ns=state.time.to_msec() * 1_000_000,
+            host_ns=time.time_ns(),
+            q_rad=np.array(state.q),
+            dq_rad_s=np.array(dq),
+            O_T_EE=Pose(np.array(pose.translation).ravel(), np.array(pose.quaternion).ravel()),
+            O_dP_EE=jacobian @ dq,
+            O_F_ext_hat_K=np.array(state.O_F_ext_hat_K).ravel(),
+        )
+
+    def start_tracking(self) -> None:
+        """Start the impedance tracker at the measured pose."""
+        self.stop_tracking()
+        config, franky = self._config, self._franky
+        try:
+            self._tracker = franky.CartesianImpedanceTracker(
+                self._robot,
+                translational_stiffness=float(config.translational_stiffness_n_m),
+                rotational_stiffness=float(config.rotational_stiffness_nm_rad),
+                translational_error_clip=np.full(3, float(config.translational_clip_m)),
+                rotational_error_clip=np.full(3, float(config.rotational_clip_rad)),
+                posture_task=franky.PostureTask(
+                    np.array(config.home_q_rad), stiffness=float(config.posture_stiffness_nm_rad)
+                ),
+                max_delta_tau=float(config.max_delta_tau_nm),
+                lower_joint_limits=np.array(config.lower_q_rad),
+                upper_joint_limits=np.array(config.upper_q_rad),
+            )
+        except self._failures() as error:
+            raise self._translated(error) from error
+
+    def set_target(self, pose: Pose) -> None:
+        """Track `pose` of EE in O with no feed-forward."""
+        if self._tracker is not None:
+            zero = self._franky.Twist(np.zeros(3), np.zeros(3))
+            self._tracker.set_target(self._franky.Affine(pose.p_m, pose.q_xyzw), zero)
+
+    def check_tracking(self) -> None:
+        """Raise Ended or Lost when the tracker is no longer in control."""
+        if self._tracker is not None and not self._tracker.is_running:
+            tracker, self._tracker = self._tracker, None
+            self._end(tracker)
+            raise Ended(self._error_names(), "the robot ended the motion")
+
+    def stop_tracking(self) -> None:
+        """Stop the tracker, if any, and wait for the arm to rest."""
+        tracker, self._tracker = self._tracker, None
+        if tracker is not None:
+            self._end(tracker)
+
+    def start_home(self) -> None:
+        """Start moving to the home configuration."""
+        try:
+            self._robot.move(
+                self._franky.JointMotion([float(q) for q in self._config.home_q_rad]),
+                asynchronous=True,
+            )
+        except self._failures() as error:
+            raise self._translated(error) from error
+
+    def home_reached(self) -> bool:
+        """Whether the last motion has ended well; raises Ended or Lost when it did not."""
+        try:
+            return bool(self._robot.poll_motion())
+        except self._failures() as error:
+            raise self._translated(error) from error
+
+    def clear_errors(self) -> None:
+        """Automatic error recovery, repeated while errors stay; raises Ended when they do."""
+        self._tracker = None
+        for _ in range(CLEAR_ATTEMPTS):
+            try:
+                self._robot.recover_from_errors()
+                if self._errors_gone():
+                    return
+            except self._failures() as error:
+                raise self._translated(error) from error
+        raise Ended(self._error_names(), "the robot keeps its errors")
+
+    def check_time_runs(self) -> None:
+        """Raise Ended while robot time stands still."""
+        first = self.read().t_ns
+        deadline = time.monotonic() + CLEAR_WAIT_S
+        while time.monotonic() < deadline:
+            if self.read().t_ns != first:
+                return
+            time.sleep(0.005)
+        raise Ended(("robot_time_stopped",), "robot time still stands still")
+
+    def drop(self) -> None:
+        """Let go of every reference to the client."""
+        self._tracker = self._model = self._robot = None
+
+    def _errors_gone(self) -> bool:
+        deadline = time.monotonic() + CLEAR_WAIT_S
+        while time.monotonic() < deadline:
+            if not self._robot.has_errors:
+                return True
+            time.sleep(0.01)
+        return False
+
+    def _end(self, tracker: Any) -> None:
+        try:
+            tracker.stop()
+        except self._failures() as error:
+            raise self._translated(error) from error
+
+    def _failures(self) -> tuple[type[BaseException], ...]:
+        franky = self._franky
+        return (
+            franky.ControlException,
+            franky.CommandException,
+            franky.NetworkException,
+            franky.InvalidOperationException,
+            franky.ProtocolException,
+            franky.TorqueSignalTimeoutException,
+        )
+
+    def _translated(self, error: BaseException) -> Ended | Lost:
+        if isinstance(error, (self._franky.NetworkException, self._franky.ProtocolException)):
+            return Lost(str(error))
+        try:
+            return Ended(self._error_names(), str(error))
+        except self._failures() as second:
+            return Lost(str(second))
+
+    def _error_names(self) -> tuple[str, ...]:
+        state = self._robot.state
+        errors = (state.current_errors, state.last_motion_errors)
+        names = [n for n in dir(type(errors[0])) if not n.startswith("_")]
+        return tuple(n for n in names if any(getattr(e, n) is True for e in errors))
+
+
+def _franky() -> ModuleType:
+    try:
+        import franky
+    except ImportError as error:
+        raise MissingPackageError(
+            "the Franka driver needs franky: pip install 'franky-control==2.0.0'"
+        ) from error
+    module: ModuleType = franky
+    return module
+
+
+def _probe(address: str) -> None:
+    """Find an address that nobody answers within seconds; the client itself would wait minutes."""
+    try:
+        socket.create_connection((address, ROBOT_PORT), PROBE_TIMEOUT_S).close()
+    except OSError as error:
+        raise RobotError(_unreachable(address, error)) from error
+
+
+def _unreachable(address: str, error: BaseException) -> str:
+    return (
+        f"no robot answers at {address}:{ROBOT_PORT} ({error}); check the address and the cable, "
+        "unlock the joints, activate FCI in Desk, and make sure that no other client is connected"
+    )

@@ -1,0 +1,37 @@
+"""Which latched faults an operator may clear from here, and how often; pure logic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pld.errors import RobotError
+
+
+@dataclass
+class RecoveryRule:
+    """Counts recoveries; at most `limit` without a completed reset between them."""
+
+    recoverable: tuple[str, ...]
+    limit: int
+    total: int = 0
+    since_reset: int = 0
+
+    def begin(self, fault: tuple[str, ...]) -> None:
+        """Count one recovery from `fault`; raises RobotError when it is not allowed."""
+        blocked = [name for name in fault if name not in self.recoverable]
+        if blocked:
+            raise RobotError(
+                f"{', '.join(blocked)} must not be cleared from here; recoverable: "
+                f"{', '.join(self.recoverable)}. Move the arm by hand or in Desk"
+            )
+        if self.since_reset >= self.limit:
+            raise RobotError(
+                f"recovered {self.since_reset} times without a reset between; "
+                "find the cause, then reconnect"
+            )
+        self.total += 1
+        self.since_reset += 1
+
+    def completed_reset(self) -> None:
+        """The arm came home."""
+        self.since_reset = 0

@@ -1,0 +1,191 @@
+"""The part of the Franka driver that runs all the time: steps, watchdog, holding, faults.
+
+Every public method may be called from any thread; `wait_step` from one at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from pld.errors import RobotError
+from pld.geometry import normalised
+from pld.robots.franka_config import FrankaConfig
+from pld.robots.franky_link import Ended, FrankyLink, Lost, Reading
+from pld.robots.gripper import OPEN, Gripper
+from pld.robots.step_clock import StepClock, TimeGuard, clipped_reference, is_usable
+from pld.types import ArmState, Command, ControlMode, Pose
+
+SHORTEST_PAUSE_S = 0.0005
+LONGEST_PAUSE_S = 0.004
+
+logger = logging.getLogger(__name__)
+Watcher = Callable[[int | None], None]
+
+
+class TrackingArm:
+    """Control steps on an open connection. `fault` names what is latched; empty when nothing is.
+
+    `holds` counts the times that the watchdog made the arm hold, `held_at_ns` is the robot time of
+    the last; `refused` counts commands not executed; `applied_step` is the last one executed.
+    """
+
+    def __init__(self, config: FrankaConfig, watcher: Watcher | None = None) -> None:
+        self.config = config
+        self.fault: tuple[str, ...] = ()
+        self.holds = 0
+        self.held_at_ns = 0
+        self.refused = 0
+        self.applied_step = 0
+        self._watcher: Watcher = watcher or (lambda _: None)
+        self._clock = StepClock(config.period_ns, config.watchdog_ns)
+        self._guard = TimeGuard(config.clock_guard_s)
+        self._mode = ControlMode.IDLE
+        self._lock = threading.RLock()
+        self._link: FrankyLink | None = None
+        self._gripper: Gripper | None = None
+        self._reading: Reading | None = None
+        self._reference: Pose | None = None
+
+    @property
+    def skipped(self) -> int:
+        """Control periods that were missed because the caller was late."""
+        return self._clock.skipped
+
+    def wait_step(self) -> ArmState:
+        """Block until robot time enters the next control period; returns its state.
+
+        Runs the watchdog meanwhile. With a fault latched it goes on, in steady time where robot
+        time stands still, so that the fault can be told.
+        """
+        while True:
+            with self._lock:
+                reading = self._observe()
+                if reading is None or "robot_time_stopped" in self.fault:
+                    break
+                left_ns = self._clock.until_boundary_ns(reading.t_ns)
+                if left_ns <= 0:
+                    self._clock.advance(reading.t_ns)
+                    return self._state()
+            time.sleep(min(max(left_ns * 6e-10, SHORTEST_PAUSE_S), LONGEST_PAUSE_S))
+        time.sleep(self.config.period_ns / 1e9)
+        self._clock.step += 1
+        return self._state()
+
+    def apply(self, command: Command) -> None:
+        """Track the command's target from the measured pose, or hold; ignored while faulty."""
+        with self._lock:
+            if self.fault or self._link is None or not self._link.is_tracking:
+                self.refused += 1
+                return
+            if not command.hold and not is_usable(command):
+                self.refused += 1
+                self._hold()
+                return
+            reading = self._observe()
+            if reading is None or self.fault:
+                return
+            self._clock.commanded(reading.t_ns)
+            self.applied_step = command.step
+            if command.hold:
+                self._hold()
+            else:
+                self._track(reading, command)
+
+    def hold(self) -> None:
+        """Keep the measured pose until the next command; holding already changes nothing."""
+        with self._lock:
+            self._clock.disarm()
+            self._hold()
+
+    def _observe(self) -> Reading | None:
+        """Read the robot, latch what is wrong, hold when commands are stale."""
+        if self._link is None:
+            return None
+        try:
+            reading = self._link.read()
+            self._watcher(reading.t_ns)
+            self._reading = reading
+            self._link.check_tracking()
+        except (Ended, Lost) as error:
+            self._latch_from(error)
+            return self._reading if isinstance(error, Ended) else None
+        self._check(reading)
+        return reading
+
+    def _check(self, reading: Reading) -> None:
+        stopped = self._guard.stands_still(reading.t_ns, time.monotonic())
+        if stopped and not self.fault:
+            self._latch(("robot_time_stopped",), f"for {self.config.clock_guard_s:g} s")
+        if self._gripper is not None and self._gripper.error and not self.fault:
+            self._latch(("gripper_lost",), self._gripper.error)
+        stale_ns = self._clock.until_stale_ns(reading.t_ns)
+        if stale_ns is None or stale_ns > 0:
+            return
+        self._clock.disarm()
+        if self._mode is ControlMode.TRACKING:
+            self.holds += 1
+            self.held_at_ns = reading.t_ns
+            self._hold()
+
+    def _hold(self) -> None:
+        if self._mode is not ControlMode.TRACKING or self._reading is None:
+            return
+        self._mode = ControlMode.HOLDING
+        self._set_reference(self._reading.O_T_EE)
+
+    def _track(self, reading: Reading, command: Command) -> None:
+        self._mode = ControlMode.TRACKING
+        clip = (self.config.translational_clip_m, self.config.rotational_clip_rad)
+        self._set_reference(clipped_reference(reading.O_T_EE, command.target, *clip))
+        if self._gripper is not None:
+            self._gripper.command(command.gripper_open)
+
+    def _set_reference(self, pose: Pose) -> None:
+        self._reference = normalised(pose)
+        if self._link is not None:
+            self._link.set_target(self._reference)
+
+    def _latch_from(self, error: Ended | Lost) -> None:
+        self._latch(error.names, str(error))
+        if isinstance(error, Lost):
+            self._drop()
+
+    def _latch(self, names: tuple[str, ...], detail: str) -> None:
+        logger.error("fault %s: %s", ", ".join(names), detail)
+        self._watcher(None)
+        self.fault = tuple(dict.fromkeys((*self.fault, *names)))
+        self._hold()
+        self._clock.disarm()
+        self._mode = ControlMode.FAULT
+
+    def _drop(self) -> None:
+        """Let go of robot and hand; with a dead client nothing else is possible."""
+        if self._gripper is not None:
+            self._gripper.close()
+        self._gripper = None
+        if self._link is not None:
+            self._link.drop()
+        self._link = None
+
+    def _state(self) -> ArmState:
+        reading = self._reading
+        if reading is None:
+            raise RobotError(f"nothing was read from {self.config.address}; connect first")
+        gripper = self._gripper
+        return ArmState(
+            t_ns=reading.t_ns if self.config.clock == "robot" else reading.host_ns,
+            step=self._clock.step,
+            q_rad=reading.q_rad,
+            dq_rad_s=reading.dq_rad_s,
+            O_T_EE=reading.O_T_EE,
+            O_dP_EE=reading.O_dP_EE,
+            reference=self._reference or reading.O_T_EE,
+            O_F_ext_hat_K=reading.O_F_ext_hat_K,
+            gripper_width_m=gripper.width_m if gripper else 0.0,
+            gripper_open=gripper.commanded if gripper else OPEN,
+            control_mode=self._mode,
+            errors=self.fault,
+        )

@@ -1,0 +1,62 @@
+"""What a run folder holds: its episodes' verdicts, and success counted by region."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pld.errors import RecordingError
+from pld.evaluation.intervals import wilson
+from pld.recording.labels import outcome as counted_outcome
+from pld.recording.verdict import Verdict, load_verdict
+
+
+@dataclass(frozen=True)
+class SuccessRow:
+    """k successes of n labelled episodes in a region, with the Wilson 95 % interval."""
+
+    region: str
+    successes: int
+    episodes: int
+    low: float
+    high: float
+
+
+def episode_folders(run_dir: Path) -> list[Path]:
+    """The episode folders of a run, in the order of recording."""
+    folder = run_dir / "episodes"
+    if not folder.is_dir():
+        raise RecordingError(f"{str(run_dir)!r} is no run folder: it has no episodes/")
+    return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def verdicts(run_dir: Path) -> list[Verdict]:
+    """The verdicts of a run's closed episodes, in the order of recording."""
+    return [load_verdict(f) for f in episode_folders(run_dir) if (f / "verdict.json").exists()]
+
+
+def success_rows(run_dir: Path) -> list[SuccessRow]:
+    """Success by region, then over all; an operator's label wins over the verdict's outcome."""
+    outcomes: dict[str, list[bool]] = {}
+    for folder in episode_folders(run_dir):
+        if not (folder / "verdict.json").exists():
+            continue
+        outcome = counted_outcome(folder)
+        if outcome != "unlabelled":
+            region = load_verdict(folder).region or "anywhere"
+            outcomes.setdefault(region, []).append(outcome == "success")
+    rows = [_row(region, found) for region, found in sorted(outcomes.items())]
+    return [*rows, _row("all", [s for found in outcomes.values() for s in found])]
+
+
+def _row(region: str, found: list[bool]) -> SuccessRow:
+    low, high = wilson(sum(found), len(found)) if found else (0.0, 1.0)
+    return SuccessRow(region, sum(found), len(found), low, high)
+
+
+def pick_episode(run_dir: Path) -> Path:
+    """The first successful episode, else the first closed one; raises RecordingError if none."""
+    closed = [f for f in episode_folders(run_dir) if (f / "verdict.json").exists()]
+    if not closed:
+        raise RecordingError(f"{str(run_dir)!r} has no closed episode")
+    return next((f for f in closed if counted_outcome(f) == "success"), closed[0])

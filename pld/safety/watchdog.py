@@ -1,0 +1,34 @@
+"""Watchdogs over the streams that the safety node reads; time is an argument."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class StepGuard:
+    """Accepts at most one choice per control step, and only for the newest step.
+
+    A reply to an older step than the newest arm state, or a second reply, is refused and counted:
+    peers execute late answers as the next action.
+    """
+
+    newest_step: int = -1
+    answered_step: int = -1
+    refused: int = 0
+    unanswered: int = 0
+
+    def on_state(self, step: int) -> StepGuard:
+        """A new control step began; counts the previous one if nobody answered it."""
+        missed = self.newest_step >= 0 and self.answered_step < self.newest_step
+        return replace(self, newest_step=step, unanswered=self.unanswered + int(missed))
+
+    def missed_previous(self) -> bool:
+        """Whether the newest step has not been answered."""
+        return self.answered_step < self.newest_step
+
+    def on_answer(self, step: int) -> tuple[StepGuard, bool]:
+        """Whether an answer to `step` may be used, and the guard after it."""
+        if step != self.newest_step or step <= self.answered_step:
+            return replace(self, refused=self.refused + 1), False
+        return replace(self, answered_step=step), True
