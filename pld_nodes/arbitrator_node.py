@@ -1,0 +1,256 @@
+"""The arbitrator: chooses whose action is executed and leads the run from episode to episode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from pld_interfaces.msg import ArmState, BaseAction, EpisodeStatus, RecorderStatus, Reward
+from pld_interfaces.srv import ResetScene
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+from pld.errors import ConfigError
+from pld.probing.arbitrator import NEVER, Offers, choose
+from pld.probing.episode import Episode, EpisodePlan, Want, begin, end, on_done, on_reward, on_step
+from pld.safety.watchdog import StepGuard
+from pld.tasks import task_facts
+from pld.types import ControlMode, EpisodeState, Outcome
+from pld_nodes.graph import MODES
+from pld_nodes.ros import messages
+from pld_nodes.ros.node import EXIT_FAILED, GraphNode, run_node
+
+READY_MODES = (ControlMode.HOLDING, ControlMode.TRACKING)
+
+
+@dataclass(frozen=True)
+class ArbitratorConfig:
+    """Parameters of the node. `scene` says who lays the objects: a service or the operator."""
+
+    task: str
+    run: str
+    mode: str = "collect"
+    episodes: int = 10
+    seed: int = 0
+    rate_hz: float = 20.0
+    horizon_s: float = 0.0
+    scene: str = "service"
+
+
+class ArbitratorNode(GraphNode):
+    """Feeds events to the pure episode machine and does what it wants done."""
+
+    def __init__(self) -> None:
+        super().__init__("arbitrator_node")
+        self._config = config = self.config(ArbitratorConfig)
+        if config.mode not in MODES:
+            raise ConfigError.unknown("mode", config.mode, MODES)
+        self._facts = task_facts(config.task)
+        horizon_s = config.horizon_s or self._facts.horizon_s
+        self._episode = Episode(
+            EpisodePlan(
+                config.run,
+                config.episodes,
+                config.seed,
+                horizon_s,
+                config.rate_hz,
+                grasped_at_start=self._facts.grasped_at_start,
+            )
+        )
+        self._guard = StepGuard()
+        self._arm: ArmState | None = None
+        self._region = ""
+        self._asked: Want = Want.NOTHING
+        self._arm_services = {
+            Want.RESET_ARM: self.create_client(Trigger, "franka_node/reset"),
+            Want.GRASP: self.create_client(Trigger, "franka_node/grasp"),
+        }
+        self._arm_busy = False
+        self._reset_scene = self.create_client(ResetScene, "scene/reset")
+        self._publish_choice = self.publisher("arbitrator/choice").publish
+        self._publish_episode = self.publisher("episode").publish
+        self.subscribe("arm/state", self._on_state)
+        self.subscribe("base/action", self._on_base_action)
+        self.subscribe("task/reward", self._on_reward)
+        self.subscribe("recorder/status", self._on_recorder)
+        self.create_service(Trigger, "~/scene_ready", self._on_scene_ready)
+        self.create_service(Trigger, "~/abort", self._on_abort)
+
+    def _on_state(self, msg: ArmState) -> None:
+        answered = not self._guard.missed_previous()
+        self._arm = msg
+        self._guard = self._guard.on_state(msg.step)
+        mode = ControlMode(msg.control_mode)
+        if self._episode.index < 0:
+            self._advance(begin(self._episode, self._t_ns))
+        self._advance(on_step(self._episode, self._t_ns, msg.step, mode, answered=answered))
+        self._watch_arm(mode)
+        self._pursue()
+        if not self._is_running():
+            self._answer(Offers())
+        if msg.step % round(self._config.rate_hz) == 0:
+            self._publish_status()
+            self._report()
+
+    def _on_base_action(self, msg: BaseAction) -> None:
+        if msg.step != self._guard.newest_step or not self._is_running():
+            self._guard, _ = self._guard.on_answer(-1)
+            return
+        self._answer(Offers(base=messages.base_action_from_msg(msg).action))
+
+    def _answer(self, offers: Offers) -> None:
+        """Choose for the newest step and publish the choice, once."""
+        step = self._guard.newest_step
+        self._guard, usable = self._guard.on_answer(step)
+        if not usable:
+            return
+        choice = choose(step, step - self._episode.first_step, NEVER, offers)
+        self._publish_choice(messages.choice_to_msg(choice, self._t_ns, self._episode.episode_id))
+
+    def _on_reward(self, msg: Reward) -> None:
+        self._advance(on_reward(self._episode, self._t_ns, int(msg.step), success=msg.success))
+
+    def _on_recorder(self, msg: RecorderStatus) -> None:
+        if msg.episode_id != self._episode.episode_id:
+            return
+        if msg.state == RecorderStatus.FAILED:
+            self.get_logger().error(f"recording failed: {msg.error}")
+            self._advance(end(self._episode, self._t_ns, Outcome.UNLABELLED, "recording_failed"))
+            self._publish_status()
+            self.finish(EXIT_FAILED)
+        elif msg.state == RecorderStatus.RECORDING:
+            self._done(Want.RECORD)
+        elif msg.state == RecorderStatus.CLOSED:
+            self._done(Want.CLOSE_RECORD)
+
+    def _on_scene_ready(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._episode.want is Want.RESET_SCENE
+        response.message = (
+            "going on" if response.success else f"not waiting for the scene: {self._describe()}"
+        )
+        self._done(Want.RESET_SCENE)
+        return response
+
+    def _on_abort(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._is_running()
+        if response.success:
+            self._advance(end(self._episode, self._t_ns, Outcome.UNLABELLED, "operator_abort"))
+        response.message = f"episode {self._describe()}"
+        return response
+
+    def _done(self, want: Want) -> None:
+        step = self._guard.newest_step
+        self._advance(on_done(self._episode, want, self._t_ns, step))
+
+    def _advance(self, episode: Episode) -> None:
+        """Take the machine's next state; publish when the episode's state changed."""
+        before, self._episode = self._episode, episode
+        if (before.state, before.want, before.index) != (
+            episode.state,
+            episode.want,
+            episode.index,
+        ):
+            self.get_logger().info(f"episode {self._describe()}")
+            self._publish_status()
+
+    def _pursue(self) -> None:
+        """Ask once for what the machine wants."""
+        want = self._episode.want
+        if want is self._asked:
+            return
+        if want in self._arm_services and self._arm_services[want].service_is_ready():
+            self._arm_busy = False
+            future = self._arm_services[want].call_async(Trigger.Request())
+            future.add_done_callback(self._on_arm_asked)
+        elif want is Want.RESET_SCENE and self._config.scene == "operator":
+            self.get_logger().warning("lay the scene, then call arbitrator_node/scene_ready")
+        elif want is Want.RESET_SCENE and self._reset_scene.service_is_ready():
+            request = ResetScene.Request(task=self._config.task, seed=self._episode.seed)
+            self._reset_scene.call_async(request).add_done_callback(self._on_scene_reset)
+        elif want is Want.FINISH:
+            self.finish(EXIT_FAILED if self._episode.failed else 0)
+        elif want in (*self._arm_services, Want.RESET_SCENE):
+            return
+        self._asked = want
+
+    def _watch_arm(self, mode: ControlMode) -> None:
+        """What the arm was asked for is done once it was seen at it, and ready again."""
+        if self._asked not in self._arm_services or self._asked is not self._episode.want:
+            return
+        if mode is ControlMode.RESETTING:
+            self._arm_busy = True
+        elif self._arm_busy and mode in READY_MODES:
+            self._done(self._asked)
+
+    def _on_arm_asked(self, future: Future) -> None:
+        answer = future.result()
+        if not answer.success:
+            self._fail(f"the arm refused to {self._asked.value}: {answer.message}")
+
+    def _on_scene_reset(self, future: Future) -> None:
+        answer = future.result()
+        if not answer.success:
+            self._fail(f"the scene was not reset: {answer.message}")
+            return
+        self._region = answer.region
+        self._done(Want.RESET_SCENE)
+
+    def _fail(self, reason: str) -> None:
+        self.get_logger().error(reason)
+        self.finish(EXIT_FAILED)
+
+    def _is_running(self) -> bool:
+        return self._episode.state is EpisodeState.RUNNING
+
+    def _describe(self) -> str:
+        episode = self._episode
+        reason = f" ({episode.termination_reason})" if episode.termination_reason else ""
+        return (
+            f"{episode.episode_id}: {episode.state.name.lower()}, wants {episode.want.value}{reason}"
+        )
+
+    @property
+    def _t_ns(self) -> int:
+        return 0 if self._arm is None else messages.nanoseconds(self._arm.header.stamp)
+
+    def _publish_status(self) -> None:
+        """Tell the episode, except while the arm and the scene are still being laid."""
+        episode = self._episode
+        if episode.want in (*self._arm_services, Want.RESET_SCENE) or episode.index < 0:
+            return
+        self._publish_episode(
+            EpisodeStatus(
+                header=messages.header(self._t_ns),
+                episode_id=episode.episode_id,
+                index=episode.index,
+                state=int(episode.state),
+                task=self._config.task,
+                instruction=self._facts.instruction,
+                mode=self._config.mode,
+                seed=episode.seed,
+                region=self._region,
+                first_step=episode.first_step,
+                takeover_step=NEVER,
+                outcome=int(episode.outcome),
+                termination_reason=episode.termination_reason,
+            )
+        )
+
+    def _report(self) -> None:
+        starving = self._episode.starved > 0
+        self.diagnose(
+            self._t_ns,
+            ord(DiagnosticStatus.WARN if starving else DiagnosticStatus.OK),
+            "starved of base actions" if starving else self._describe(),
+            starved_steps=self._episode.starved_total,
+            refused_answers=self._guard.refused,
+        )
+
+
+def main() -> None:
+    """Entry point of the node."""
+    run_node(ArbitratorNode)
+
+
+if __name__ == "__main__":
+    main()

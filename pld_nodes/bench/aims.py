@@ -1,0 +1,74 @@
+"""Figures against aims: one table on the screen, the same as JSON, and whether all were met."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+EXIT_MISSED = 3
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured value; `at_most` and `at_least` are aims where there are any."""
+
+    name: str
+    value: float
+    unit: str
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the aim is met; None where there is none."""
+        if self.at_most is None and self.at_least is None:
+            return None
+        low = self.at_least is None or self.value >= self.at_least
+        return low and (self.at_most is None or self.value <= self.at_most)
+
+    def aim(self) -> str:
+        """The aim in words."""
+        parts = []
+        if self.at_most is not None:
+            parts.append(f"<= {self.at_most:g}")
+        if self.at_least is not None:
+            parts.append(f">= {self.at_least:g}")
+        return " and ".join(parts)
+
+
+def report(
+    title: str, figures: Sequence[Figure], console: Console, json_path: Path | None
+) -> bool:
+    """Print and save the figures; True when every aim is met."""
+    table = Table("figure", "value", "aim", "met", title=title)
+    for figure in figures:
+        verdict = {None: "", True: "yes", False: "NO"}[figure.met]
+        table.add_row(figure.name, f"{figure.value:.4g} {figure.unit}", figure.aim(), verdict)
+    console.print(table)
+    if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        document = {
+            "title": title,
+            "machine": machine(),
+            "figures": [asdict(f) | {"met": f.met} for f in figures],
+        }
+        json_path.write_text(json.dumps(document, indent=1) + "\n")
+    return all(figure.met is not False for figure in figures)
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on, and how busy it was."""
+    return {
+        "cores": os.cpu_count(),
+        "load_1min": round(os.getloadavg()[0], 2),
+        "processor": platform.machine(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }

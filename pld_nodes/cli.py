@@ -1,0 +1,162 @@
+"""The command line `pld`: one verb per thing that an operator or a researcher does."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pld.errors import PldError
+from pld_nodes.graph import Deployment
+
+app = typer.Typer(
+    name="pld",
+    help="Probe, Learn, Distill on ROS 2: run the graph, read its bags, train and measure.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+bench = typer.Typer(help="Measure: every bench prints a table and ends non-zero off its aims.")
+console = Console()
+errors = Console(stderr=True)
+STYLES = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green")
+
+
+def say(name: str, line: str) -> None:
+    """Print a process's line behind its name."""
+    style = STYLES[sum(map(ord, name)) % len(STYLES)]
+    console.print(f"[{style}]{name:>24}[/] ", end="")
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def up(
+    deployment: Annotated[Deployment, typer.Argument(help="sim or robot")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="name:=value; `pld parameters` lists them")
+    ] = None,
+) -> None:
+    """Run the graph without `ros2 launch`, e.g. `pld up sim task:=cube_pickup episodes:=3`."""
+    from pld_nodes.parameters import parse_arguments
+    from pld_nodes.run import execute
+
+    code, run_dir = execute(parse_arguments(deployment, arguments or []), deployment, say)
+    console.print(f"run folder: {run_dir}")
+    raise typer.Exit(code)
+
+
+@app.command()
+def parameters(
+    deployment: Annotated[Deployment, typer.Argument(help="sim or robot")] = Deployment.SIM,
+) -> None:
+    """List what may be set on a run, with the deployment's defaults."""
+    import dataclasses
+
+    from pld_nodes.parameters import RunParameters, parse_arguments
+
+    defaults = parse_arguments(deployment, [])
+    table = Table("parameter", "default", "meaning")
+    for field in dataclasses.fields(RunParameters):
+        table.add_row(field.name, str(getattr(defaults, field.name)), field.metadata["help"])
+    console.print(table)
+
+
+@app.command(name="graph")
+def show_graph() -> None:
+    """Print the tables of topics and processes."""
+    from pld_nodes.graph import PROCESSES, TOPICS
+
+    topics = Table("topic", "type", "producer", "consumers", "stale after", "recorded")
+    for row in TOPICS:
+        stale = f"{row.stale_after_ms:.0f} ms" if row.stale_after_ms else ""
+        readers = ", ".join((*row.consumers, *(f"({o})" for o in row.observers)))
+        topics.add_row(
+            row.name, row.type, row.producer, readers, stale, "yes" if row.recorded else ""
+        )
+    console.print(topics)
+    processes = Table("process", "runs in", "its end means")
+    for process in PROCESSES:
+        where = ", ".join(d.value for d in process.deployments)
+        processes.add_row(process.name, where, process.on_exit.value)
+    console.print(processes)
+
+
+@app.command()
+def demo(
+    task: Annotated[str, typer.Option(help="cube_pickup or peg_insertion")] = "cube_pickup",
+    episodes: Annotated[int, typer.Option(help="how many episodes")] = 10,
+    seed: Annotated[int, typer.Option(help="seed of the first episode")] = 0,
+    output_dir: Annotated[Path, typer.Option(help="folder that receives the run")] = Path("runs"),
+    robot_ip: Annotated[str, typer.Option(help="loopback address of the twin")] = "127.0.0.1",
+) -> None:
+    """Run episodes on the twin through the whole graph, then show what came of them."""
+    from pld.cli import run as run_commands
+    from pld_nodes.parameters import parse_arguments
+    from pld_nodes.run import execute
+
+    arguments = [
+        f"task:={task}",
+        f"episodes:={episodes}",
+        f"seed:={seed}",
+        f"output_dir:={output_dir}",
+        f"robot_ip:={robot_ip}",
+    ]
+    code, run_dir = execute(parse_arguments(Deployment.SIM, arguments), Deployment.SIM, say)
+    if code == 0:
+        run_commands.summary(run_dir, run_dir / "summary.json")
+        run_commands.sheet(run_dir, -1, None)
+        console.print("next: `pld bag info RUN`, `pld graph`, `pld --help`", markup=False)
+    raise typer.Exit(code)
+
+
+@bench.command(name="graph")
+def bench_graph(
+    seconds: Annotated[float, typer.Option(help="robot time per rate [s]")] = 60.0,
+    rates_hz: Annotated[str, typer.Option(help="control rates, e.g. 10,20")] = "10,20",
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+    robot_ip: Annotated[str, typer.Option(help="loopback address of the twin")] = "127.0.0.1",
+) -> None:
+    """Pace, latency, tracking and cost of the running graph; 300 s make it a soak."""
+    from pld_nodes.bench.aims import EXIT_MISSED, report
+    from pld_nodes.bench.graph_bench import measure
+
+    met = True
+    for rate in rates_hz.split(","):
+        found = measure(float(rate), seconds, robot_ip, say)
+        path = json_file and json_file.with_stem(f"{json_file.stem}_{rate}hz")
+        met &= report(f"graph at {rate} Hz, {seconds:g} s of robot time", found, console, path)
+    raise typer.Exit(0 if met else EXIT_MISSED)
+
+
+LAZY = {
+    "bag": "pld.cli.bag",
+    "run": "pld.cli.run",
+    "camera": "pld.cli.camera",
+    "calibration": "pld.cli.calibration",
+}
+
+
+def _register() -> None:
+    """Hang the areas' own commands below `pld`."""
+    for name, module in LAZY.items():
+        app.add_typer(importlib.import_module(module).app, name=name)
+    app.add_typer(bench, name="bench")
+
+
+def main() -> None:
+    """Entry point: an expected error is one line on stderr and exit code 2."""
+    _register()
+    try:
+        app()
+    except PldError as error:
+        errors.print(f"error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

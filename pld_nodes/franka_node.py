@@ -1,0 +1,185 @@
+"""The Franka driver on the graph: a state per control period, the only consumer of commands.
+
+One thread drives the arm and publishes; the executor takes commands and operator's requests.
+Reset and recovery are asked for by service and happen in the driving thread: their progress shows
+in `arm/state` (control_mode, errors).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from pld_interfaces.msg import ArmCommand
+from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
+
+from pld.calibration.files import load_calibration
+from pld.config import load_yaml
+from pld.errors import PldError, RobotError
+from pld.robots.franka import FrankaArm, FrankaConfig
+from pld.twin.observer import TwinObserver
+from pld.types import ArmState, ControlMode
+from pld_nodes.ros import messages
+from pld_nodes.ros.images import color_frame
+from pld_nodes.ros.node import EXIT_FAILED, GraphNode, run_node
+
+FRAMES = {"O": messages.BASE_FRAME, "EE": messages.EE_FRAME}
+
+
+@dataclass(frozen=True)
+class FrankaNodeConfig:
+    """Parameters of the node; `arm_config` is the driver's file, `twin_dir` empty on hardware.
+
+    `calibrations` are files of the cameras' poses, published as static transforms.
+    """
+
+    robot_ip: str
+    arm_config: str
+    rate_hz: float = 20.0
+    realtime: str = "enforce"
+    clock: str = "host"
+    twin_dir: str = ""
+    calibrations: str = ""
+
+
+class FrankaNode(GraphNode):
+    """Shell around FrankaArm."""
+
+    def __init__(self) -> None:
+        super().__init__("franka_node")
+        config = self.config(FrankaNodeConfig)
+        driver = replace(
+            load_yaml(Path(config.arm_config), FrankaConfig),
+            address=config.robot_ip,
+            rate_hz=config.rate_hz,
+            realtime=config.realtime,
+            clock=config.clock,
+        )
+        folder = Path(config.twin_dir)
+        self._twin = TwinObserver(folder / "twin.link") if config.twin_dir else None
+        self._arm = FrankaArm(driver, self._twin.reading if self._twin else None)
+        self._request: Callable[[], None] | None = None
+        self._stop = threading.Event()
+        self._publish_state = self.publisher("arm/state").publish
+        self._publish_joints = self.publisher("joint_states").publish
+        self._publish_tf = self.publisher("/tf").publish
+        self._static = self.publisher("/tf_static")
+        self._arm.connect()
+        self._publish_calibrations(config.calibrations)
+        self.subscribe("arm/command", self._on_command)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        self.create_service(Trigger, "~/grasp", self._on_grasp)
+        self.create_service(Trigger, "~/recover", self._on_recover)
+        self._thread = threading.Thread(target=self._drive, name="drive", daemon=True)
+        self._thread.start()
+
+    def _drive(self) -> None:
+        """Publish a state per control period; carry out what the operator asked for."""
+        try:
+            while not self._stop.is_set():
+                request, self._request = self._request, None
+                if request is not None:
+                    self._carry_out(request)
+                self._tell(self._arm.wait_step())
+        except PldError as error:
+            self.get_logger().fatal(str(error))
+            self.finish(EXIT_FAILED)
+
+    def _carry_out(self, request: Callable[[], None]) -> None:
+        try:
+            request()
+        except RobotError as error:
+            self.get_logger().error(str(error))
+
+    def _tell(self, arm: ArmState) -> None:
+        self._publish_state(messages.arm_state_to_msg(arm))
+        self._publish_joints(messages.joint_state(arm))
+        pose = messages.transform(arm.t_ns, messages.BASE_FRAME, messages.EE_FRAME, arm.O_T_EE)
+        self._publish_tf(TFMessage(transforms=[pose]))
+        if arm.step % round(self._arm.config.rate_hz) == 0:
+            self._report(arm)
+
+    def _on_command(self, msg: ArmCommand) -> None:
+        self._arm.apply(messages.command_from_msg(msg))
+        if self._twin is not None:
+            self._twin.applied(messages.nanoseconds(msg.header.stamp))
+
+    def _reset(self) -> None:
+        self._tell_busy(self._arm.wait_step())
+        self._tell(self._arm.reset("open", on_state=self._tell_busy))
+
+    def _grasp(self) -> None:
+        self._tell_busy(self._arm.wait_step())
+        self._tell(self._arm.drive_gripper("close", on_state=self._tell_busy))
+
+    def _tell_busy(self, arm: ArmState) -> None:
+        self._tell(replace(arm, control_mode=ControlMode.RESETTING))
+
+    def _recover(self) -> None:
+        self._tell(self._arm.recover())
+        self.get_logger().warning("recovered by the operator")
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._accept(self._reset, response)
+
+    def _on_grasp(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._accept(self._grasp, response)
+
+    def _on_recover(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if not self._arm.fault:
+            response.success, response.message = False, "no fault is latched"
+            return response
+        self._request = self._recover
+        response.success = True
+        response.message = f"recovering from {', '.join(self._arm.fault)}; see arm/state"
+        return response
+
+    def _accept(
+        self, request: Callable[[], None], response: Trigger.Response
+    ) -> Trigger.Response:
+        """Take a request that needs a healthy arm."""
+        fault = ", ".join(self._arm.fault)
+        response.success = not fault
+        response.message = f"latched: {fault}; call franka_node/recover" if fault else "accepted"
+        if response.success:
+            self._request = request
+        return response
+
+    def _publish_calibrations(self, calibrations: str) -> None:
+        poses = [load_calibration(Path(path)) for path in calibrations.split(",") if path]
+        transforms = [
+            messages.transform(0, FRAMES[c.pose.parent], color_frame(c.camera), c.pose.pose)
+            for c in poses
+        ]
+        if transforms:
+            self._static.publish(TFMessage(transforms=transforms))
+
+    def _report(self, arm: ArmState) -> None:
+        faulty = bool(arm.errors)
+        self.diagnose(
+            arm.t_ns,
+            ord(DiagnosticStatus.ERROR if faulty else DiagnosticStatus.OK),
+            ", ".join(arm.errors) if faulty else arm.control_mode.name.lower(),
+            holds=self._arm.holds,
+            refused_commands=self._arm.refused,
+            recoveries=self._arm.recoveries,
+        )
+
+    def shutdown(self) -> None:
+        """Hold, stop tracking, let go."""
+        self._stop.set()
+        self._thread.join(5.0)
+        self._arm.close()
+
+
+def main() -> None:
+    """Entry point of the node."""
+    run_node(FrankaNode)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""The graph as data: every topic and every process, once.
+
+Launch files, the supervisor, staleness limits, the recorder's list and the README diagram are
+made from these tables; structure tests hold the nodes to them. Topic names are relative to the
+namespace of the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from pld.contract import CAMERAS
+from pld.errors import ConfigError
+
+
+class Deployment(str, Enum):
+    """Where the graph runs; the nodes are the same."""
+
+    SIM = "sim"
+    ROBOT = "robot"
+
+
+class OnExit(str, Enum):
+    """What the end of a process means for the run."""
+
+    END_RUN = "end_run"
+    FINISH_RUN = "finish_run"
+
+
+@dataclass(frozen=True)
+class Qos:
+    """The quality of service that a topic is offered and asked with."""
+
+    depth: int
+    reliable: bool = True
+    latched: bool = False
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic: exactly one producer; `consumers` act on it, `observers` only watch.
+
+    The recorder reads every topic that is `recorded`; it is not repeated in each row.
+    """
+
+    name: str
+    type: str
+    producer: str
+    consumers: tuple[str, ...] = ()
+    observers: tuple[str, ...] = ()
+    qos: Qos = Qos(10)
+    stale_after_ms: float | None = None
+    recorded: bool = True
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of a run.
+
+    `executable` is the node's module in `pld_nodes`, or a module path for a program of the twin.
+    `parameters` names the launch parameters that it takes (see pld_nodes.parameters).
+    """
+
+    name: str
+    executable: str
+    parameters: tuple[str, ...]
+    deployments: tuple[Deployment, ...] = (Deployment.SIM, Deployment.ROBOT)
+    on_exit: OnExit = OnExit.END_RUN
+    is_node: bool = True
+
+
+MODES = ("collect",)
+STREAM = Qos(5)
+COMMAND = Qos(1)
+LATCHED = Qos(1, latched=True)
+TF_STATIC = Qos(1, latched=True)
+EVERY_NODE = "every node"
+
+
+def camera_node(camera: str) -> str:
+    """Node name of a camera."""
+    return f"{camera}_camera_node"
+
+
+def _camera_topics(camera: str) -> tuple[Topic, ...]:
+    node, base = camera_node(camera), f"camera/{camera}"
+    image, info = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
+    return (
+        Topic(f"{base}/color/image_raw", image, node, ("vla_node",), (), STREAM, 150.0),
+        Topic(f"{base}/color/camera_info", info, node, (), (), STREAM),
+        Topic(f"{base}/depth/image_rect_raw", image, node, (), (), STREAM),
+    )
+
+
+PLD = "pld_interfaces/msg"
+TOPICS: tuple[Topic, ...] = (
+    *(topic for camera in CAMERAS for topic in _camera_topics(camera)),
+    Topic(
+        "arm/state",
+        f"{PLD}/ArmState",
+        "franka_node",
+        ("vla_node", "arbitrator_node", "safety_node", "reward_node"),
+        (),
+        STREAM,
+        150.0,
+    ),
+    Topic("base/action", f"{PLD}/BaseAction", "vla_node", ("arbitrator_node",), (), STREAM),
+    Topic(
+        "arbitrator/choice",
+        f"{PLD}/Choice",
+        "arbitrator_node",
+        ("safety_node",),
+        (),
+        STREAM,
+        100.0,
+    ),
+    Topic(
+        "arm/command",
+        f"{PLD}/ArmCommand",
+        "safety_node",
+        ("franka_node",),
+        (),
+        COMMAND,
+        100.0,
+    ),
+    Topic("safety/status", f"{PLD}/SafetyStatus", "safety_node", (), (), STREAM),
+    Topic(
+        "episode",
+        f"{PLD}/EpisodeStatus",
+        "arbitrator_node",
+        ("vla_node", "recorder_node"),
+        (),
+        LATCHED,
+    ),
+    Topic("task/reward", f"{PLD}/Reward", "reward_node", ("arbitrator_node",), (), STREAM),
+    Topic(
+        "recorder/status",
+        f"{PLD}/RecorderStatus",
+        "recorder_node",
+        ("arbitrator_node",),
+        (),
+        LATCHED,
+        recorded=False,
+    ),
+    Topic("joint_states", "sensor_msgs/msg/JointState", "franka_node", (), (), STREAM),
+    Topic("/tf", "tf2_msgs/msg/TFMessage", "franka_node", (), (), STREAM),
+    Topic("/tf_static", "tf2_msgs/msg/TFMessage", "franka_node", (), (), TF_STATIC),
+    Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", EVERY_NODE, (), ()),
+)
+
+SIM_ONLY = (Deployment.SIM,)
+PROCESSES: tuple[Process, ...] = (
+    Process(
+        "twin",
+        "pld.twin.serve",
+        ("task", "address", "run_dir", "seed", "rate_hz"),
+        SIM_ONLY,
+        is_node=False,
+    ),
+    Process("renderer", "pld.twin.renderer", ("task", "run_dir", "depth"), SIM_ONLY, is_node=False),
+    *(
+        Process(camera_node(camera), "camera_node", ("camera", "serial", "depth", "twin_dir"))
+        for camera in CAMERAS
+    ),
+    Process("twin_node", "twin_node", ("twin_dir",), SIM_ONLY),
+    Process(
+        "franka_node",
+        "franka_node",
+        ("robot_ip", "rate_hz", "realtime", "clock", "arm_config", "calibrations", "twin_dir"),
+    ),
+    Process("safety_node", "safety_node", ("rate_hz", "limits")),
+    Process("recorder_node", "recorder_node", ("output_dir", "deployment", "twin_dir")),
+    Process("vla_node", "vla_node", ("task", "policy", "rate_hz", "twin_dir")),
+    Process("reward_node", "reward_node", ("detector", "twin_dir")),
+    Process(
+        "arbitrator_node",
+        "arbitrator_node",
+        ("task", "mode", "episodes", "seed", "rate_hz", "horizon_s", "run", "scene"),
+        on_exit=OnExit.FINISH_RUN,
+    ),
+)
+
+
+def processes(deployment: Deployment) -> tuple[Process, ...]:
+    """The processes of a deployment, in the order in which they start."""
+    return tuple(p for p in PROCESSES if deployment in p.deployments)
+
+
+def topic(name: str) -> Topic:
+    """The row of a topic; raises ConfigError that lists the topics."""
+    for row in TOPICS:
+        if row.name == name:
+            return row
+    raise ConfigError.unknown("topic", name, (row.name for row in TOPICS))
+
+
+def recorded_topics() -> tuple[Topic, ...]:
+    """What the recorder writes into every bag."""
+    return tuple(row for row in TOPICS if row.recorded)
+
+
+def published_by(node: str) -> tuple[str, ...]:
+    """Topics that a node publishes, as its row in the table says."""
+    return tuple(t.name for t in TOPICS if t.producer in (node, EVERY_NODE))
+
+
+def read_by(node: str) -> tuple[str, ...]:
+    """Topics that a node subscribes to, as its row in the table says."""
+    if node == "recorder_node":
+        acted = {t.name for t in TOPICS if node in t.consumers}
+        return tuple(t.name for t in TOPICS if t.recorded or t.name in acted)
+    return tuple(t.name for t in TOPICS if node in (*t.consumers, *t.observers))

@@ -1,0 +1,78 @@
+"""The process table as a ROS 2 launch description; the same rows that the supervisor runs.
+
+Only this file imports `launch`, which a laptop without /opt/ros does not have.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    ExecuteProcess,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+)
+from launch.event_handlers import OnProcessExit, OnShutdown
+from launch.events import Shutdown
+from launch.substitutions import LaunchConfiguration
+
+from pld_nodes import run
+from pld_nodes.graph import Deployment, OnExit, Process
+from pld_nodes.parameters import RunParameters, parse_arguments
+from pld_nodes.ros.environment import variables
+
+
+def describe(deployment: Deployment) -> LaunchDescription:
+    """Launch arguments from the parameter table, then one action per process of the deployment."""
+    defaults = parse_arguments(deployment, [])
+    arguments = [
+        DeclareLaunchArgument(
+            field.name,
+            default_value=str(getattr(defaults, field.name)),
+            description=field.metadata["help"],
+        )
+        for field in dataclasses.fields(RunParameters)
+    ]
+    start = OpaqueFunction(function=_start, args=[deployment])
+    return LaunchDescription([*arguments, start])
+
+
+def _start(context: LaunchContext, deployment: Deployment) -> list[Any]:
+    """Check the parameters as `pld up` does, then start the rows."""
+    names = [field.name for field in dataclasses.fields(RunParameters)]
+    given = [f"{n}:={LaunchConfiguration(n).perform(context)}" for n in names]
+    prepared = run.prepare(parse_arguments(deployment, given), deployment)
+    environment = [SetEnvironmentVariable(n, v) for n, v in variables().items()]
+    actions: list[Any] = list(environment)
+    for row in prepared.rows:
+        action = ExecuteProcess(
+            cmd=prepared.commands[row.name],
+            name=row.name,
+            output="both",
+            sigterm_timeout="20",
+            sigkill_timeout="25",
+        )
+        handler = OnProcessExit(target_action=action, on_exit=_ending(row, prepared.run_dir))
+        actions += [action, RegisterEventHandler(handler)]
+    actions.append(RegisterEventHandler(OnShutdown(on_shutdown=lambda *_: prepared.clean_up())))
+    return actions
+
+
+def _ending(row: Process, run_dir: Path) -> Any:
+    """The end of any process ends the launch; the reason is left for the recorder."""
+
+    def on_exit(event: Any, _: LaunchContext) -> list[Any]:
+        finished = row.on_exit is OnExit.FINISH_RUN and event.returncode == 0
+        if not finished:
+            reason = {"reason": f"node_lost:{row.name}", "how": f"exit {event.returncode}"}
+            (run_dir / "termination.json").write_text(json.dumps(reason))
+        return [EmitEvent(event=Shutdown(reason=f"{row.name} ended"))]
+
+    return on_exit

@@ -1,0 +1,123 @@
+"""The parameters of a run: one frozen table for `pld up` and for the launch files."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pld.config import from_mapping
+from pld.errors import ConfigError
+from pld.tasks import task_facts
+from pld_nodes.graph import MODES, Deployment, Process
+from pld_nodes.share import share_path
+
+POLICIES = ("scripted", "expert", "sweep")
+REALTIME = ("enforce", "ignore")
+RATES_HZ = (10.0, 20.0)
+
+
+def _said(text: str, default: Any) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class RunParameters:
+    """What an operator may set; `launch/config/<deployment>.yaml` holds the defaults."""
+
+    task: str = _said("what to do: cube_pickup or peg_insertion", "cube_pickup")
+    mode: str = _said("what the run is for: " + ", ".join(MODES), "collect")
+    episodes: int = _said("how many episodes to run", 10)
+    seed: int = _said("seed of the first episode; the next ones count up", 0)
+    rate_hz: float = _said("control rate [Hz]: 10 or 20", 20.0)
+    horizon_s: float = _said("longest episode [s] of robot time; 0: the task's own", 0.0)
+    policy: str = _said("base policy: " + ", ".join(POLICIES), "scripted")
+    robot_ip: str = _said("address of the arm", "127.0.0.1")
+    realtime: str = _said("real-time kernel: enforce (hardware) or ignore", "enforce")
+    arm_config: str = _said("driver settings of the arm", "launch/config/arm_fr3.yaml")
+    limits: str = _said("safety limits of the arm", "launch/config/limits_fr3.yaml")
+    calibrations: str = _said("camera calibration files, separated by commas", "")
+    third_person_serial: str = _said("serial number of the third-person RealSense", "")
+    wrist_serial: str = _said("serial number of the wrist RealSense", "")
+    depth: bool = _said("publish and record depth images too", False)
+    detector: str = _said("success detector: twin or operator", "operator")
+    scene: str = _said("who lays the scene: service (twin) or operator", "operator")
+    output_dir: str = _said("folder that receives run folders", "runs")
+    run: str = _said("name of the run; empty: made from task and start time", "")
+    namespace: str = _said("ROS namespace of the run", "pld")
+
+    def __post_init__(self) -> None:
+        """Refuse what no node could run with, before anything starts."""
+        task_facts(self.task)
+        _one_of("mode", self.mode, MODES)
+        _one_of("policy", self.policy, POLICIES)
+        _one_of("realtime", self.realtime, REALTIME)
+        _one_of("rate_hz", self.rate_hz, RATES_HZ)
+        _one_of("detector", self.detector, ("twin", "operator"))
+        _one_of("scene", self.scene, ("service", "operator"))
+        if self.episodes < 1:
+            raise ConfigError(f"episodes: {self.episodes} is not at least 1")
+        if not 0.0 <= self.horizon_s <= 3600.0:
+            raise ConfigError(f"horizon_s: {self.horizon_s:g} is not from 0 to 3600")
+        if self.seed < 0:
+            raise ConfigError(f"seed: {self.seed} is negative")
+        if "/" in self.run or self.run in (".", ".."):
+            raise ConfigError(f"run: {self.run!r} is not a folder name")
+        try:
+            ipaddress.ip_address(self.robot_ip)
+        except ValueError as error:
+            raise ConfigError(f"robot_ip: {self.robot_ip!r} is not an IP address") from error
+
+
+def _one_of(name: str, value: object, valid: Sequence[object]) -> None:
+    if value not in valid:
+        raise ConfigError.unknown(name, value, valid)
+
+
+def parse_arguments(deployment: Deployment, arguments: Sequence[str]) -> RunParameters:
+    """`name:=value` arguments over the deployment's defaults; raises ConfigError on either."""
+    path = share_path(f"launch/config/{deployment.value}.yaml")
+    try:
+        values: dict[str, Any] = dict(yaml.safe_load(path.read_text()) or {})
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise ConfigError(f"{path}: malformed YAML: {error}") from error
+    names = [f.name for f in dataclasses.fields(RunParameters)]
+    for argument in arguments:
+        name, separator, value = argument.partition(":=")
+        if not separator:
+            raise ConfigError(f"{argument!r} is not of the form name:=value")
+        if name not in names:
+            raise ConfigError.unknown("parameter", name, names)
+        values[name] = value
+    return from_mapping(values, RunParameters, where=deployment.value)
+
+
+def resolve(path: str) -> str:
+    """A path as given when it exists, else the package's own file of that name."""
+    return str(Path(path).resolve()) if Path(path).exists() else str(share_path(path))
+
+
+def node_parameters(
+    process: Process, parameters: RunParameters, deployment: Deployment, twin_dir: Path | None
+) -> Mapping[str, Any]:
+    """What one process of the run is told, by name."""
+    camera = process.name.removesuffix("_camera_node")
+    known: dict[str, Any] = dataclasses.asdict(parameters) | {
+        "deployment": deployment.value,
+        "twin_dir": str(twin_dir or ""),
+        "run_dir": str(twin_dir or ""),
+        "address": parameters.robot_ip,
+        "clock": "robot" if deployment is Deployment.SIM else "host",
+        "camera": camera,
+        "serial": getattr(parameters, f"{camera}_serial", ""),
+        "output_dir": str(Path(parameters.output_dir).resolve() / parameters.run),
+        "limits": resolve(parameters.limits),
+        "arm_config": resolve(parameters.arm_config),
+        "calibrations": ",".join(resolve(p) for p in parameters.calibrations.split(",") if p),
+    }
+    return {name: known[name] for name in process.parameters}

@@ -1,0 +1,156 @@
+"""Records every episode: one bag and one verdict each, of all topics that the table records."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from pld_interfaces.msg import RecorderStatus
+
+from pld.recording.bag import RawMessage, RunDescription
+from pld.recording.durable import MIN_FREE_BYTES
+from pld.recording.run_files import describe_run, termination_reason
+from pld.recording.session import RecorderState, RecordingSession, SessionConfig, SessionStatus
+from pld.recording.writer import WriterConfig
+from pld_nodes import graph
+from pld_nodes.ros import messages
+from pld_nodes.ros.node import GraphNode, message_class, qos_profile, run_node
+from pld_nodes.ros.schemas import recorded_topic
+
+POLL_S = 0.05
+DEPTH = 30  # a second of images: a recorder that falls behind for a moment loses nothing
+REPORT_EVERY = round(1.0 / POLL_S)
+
+
+@dataclass(frozen=True)
+class RecorderConfig:
+    """Parameters of the node. `output_dir` is the run's folder; `twin_dir` is not used."""
+
+    output_dir: Path
+    deployment: str = ""
+    twin_dir: str = ""
+    compression: str = "zstd"
+    min_free_bytes: int = MIN_FREE_BYTES
+
+
+class RecorderNode(GraphNode):
+    """Hands serialized messages to the recording session and publishes its answers."""
+
+    def __init__(self) -> None:
+        super().__init__("recorder_node")
+        self._config = config = self.config(RecorderConfig)
+        rows = graph.recorded_topics()
+        names = {row.name: self.resolve_topic_name(row.name) for row in rows}
+        self._session = RecordingSession(
+            SessionConfig(
+                config.output_dir,
+                config.min_free_bytes,
+                writer=WriterConfig(compression=config.compression),
+            ),
+            {names[row.name]: recorded_topic(row, names[row.name]) for row in rows},
+            self._describe_run,
+        )
+        self._session.check()
+        self._told = SessionStatus()
+        self._polls = 0
+        self._publish = self.publisher("recorder/status").publish
+        for row in rows:
+            self.create_subscription(
+                message_class(row.type),
+                row.name,
+                self._receiver(names[row.name]),
+                qos_profile(replace(row.qos, depth=max(row.qos.depth, DEPTH))),
+                raw=True,
+            )
+        self.create_timer(POLL_S, self._poll)
+
+    def _receiver(self, topic: str) -> Callable[[bytes, dict[str, Any]], None]:
+        """A callback that keeps what the middleware knows of a message beside its bytes."""
+
+        def receive(cdr: bytes, info: dict[str, Any]) -> None:
+            received_ns = info["received_timestamp"] or time.time_ns()
+            published_ns = info["source_timestamp"] or received_ns
+            sequence = info["publication_sequence_number"] or 0
+            self._session.on_message(
+                RawMessage(topic, cdr, received_ns, published_ns, sequence), _publisher(info)
+            )
+            self._answer()
+
+        return receive
+
+    def _poll(self) -> None:
+        self._session.poll(time.time_ns())
+        self._answer()
+        self._polls += 1
+        if self._polls % REPORT_EVERY == 0:
+            self._report()
+
+    def _answer(self) -> None:
+        """Publish the session's status when it changed."""
+        status = self._session.status
+        if status is self._told:
+            return
+        self._told = status
+        if status.state is RecorderState.FAILED:
+            self.get_logger().error(status.error)
+        elif status.lost:
+            self.get_logger().warning(f"{status.episode_id}: {status.lost} messages lost")
+        self._publish(
+            RecorderStatus(
+                header=messages.header(time.time_ns()),
+                episode_id=status.episode_id,
+                state=int(status.state),
+                path=status.path,
+                messages=status.messages,
+                lost=status.lost,
+                error=status.error,
+            )
+        )
+
+    def _report(self) -> None:
+        status, level = self._session.status, DiagnosticStatus.OK
+        if status.state is RecorderState.FAILED:
+            level = DiagnosticStatus.ERROR
+        elif status.lost or self._session.dropped:
+            level = DiagnosticStatus.WARN
+        self.diagnose(
+            time.time_ns(),
+            ord(level),
+            status.error or status.state.name.lower(),
+            episode_id=status.episode_id,
+            lost_in_last_episode=status.lost,
+            dropped_in_this_episode=self._session.dropped,
+        )
+
+    def _describe_run(self) -> RunDescription:
+        return describe_run(
+            self._config.output_dir,
+            self.get_namespace(),
+            self._config.deployment,
+            os.environ.get("ROS_DISTRO", "kilted"),
+        )
+
+    def shutdown(self) -> None:
+        """Close the open bag, with the reason that the supervisor left if a process died."""
+        self._session.shutdown(termination_reason(self._config.output_dir))
+        self._answer()
+
+
+def _publisher(info: dict[str, Any]) -> Hashable:
+    """What tells publishers of one topic apart; nothing on distributions that do not say."""
+    gid = info.get("publisher_gid")
+    return gid and bytes(gid["data"])
+
+
+def main() -> None:
+    """Entry point of the node."""
+    run_node(RecorderNode)
+
+
+if __name__ == "__main__":
+    main()

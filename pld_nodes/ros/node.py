@@ -1,0 +1,152 @@
+"""What every node shell shares: table-checked topics, parameters from a dataclass, diagnostics."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import rclpy
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+
+from pld.config import from_mapping
+from pld.errors import ConfigError, PldError
+from pld_nodes import graph
+from pld_nodes.ros import environment
+
+T = TypeVar("T")
+EXIT_BAD_INPUT = 2
+EXIT_FAILED = 1
+SHUTDOWN_LIMIT_S = 30
+
+
+def qos_profile(qos: graph.Qos) -> QoSProfile:
+    """The table's quality of service as rclpy's."""
+    return QoSProfile(
+        depth=qos.depth,
+        reliability=ReliabilityPolicy.RELIABLE if qos.reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if qos.latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def message_class(type_name: str) -> type:
+    """The class of a message type such as `sensor_msgs/msg/Image`."""
+    package, _, name = type_name.split("/")
+    module = __import__(f"{package}.msg", fromlist=[name])
+    return getattr(module, name)
+
+
+class GraphNode(Node):
+    """A node whose publishers and subscriptions are rows of the graph table."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._diagnostics = self.create_publisher(
+            DiagnosticArray, "/diagnostics", qos_profile(graph.topic("/diagnostics").qos)
+        )
+        self.exit_code = 0
+        self.finished = False
+
+    def config(self, kind: type[T]) -> T:
+        """Read ROS parameters named after the fields of the dataclass `kind`, strictly."""
+        given: dict[str, Any] = {}
+        for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+            if field.default is dataclasses.MISSING:
+                value = self._declared(field.name, None)
+                if value is None:
+                    raise ConfigError(f"{self.get_name()}: parameter {field.name!r} is not set")
+            else:
+                value = self._declared(field.name, field.default)
+            given[field.name] = value
+        return from_mapping(given, kind, where=self.get_name())
+
+    def _declared(self, name: str, default: Any) -> Any:
+        from rcl_interfaces.msg import ParameterDescriptor
+
+        descriptor = ParameterDescriptor(dynamic_typing=True, read_only=True)
+        value = self.declare_parameter(name, default, descriptor).value
+        return default if value is None else value
+
+    def publisher(self, name: str) -> Publisher:
+        """A publisher on a topic whose producer in the table is this node."""
+        row = graph.topic(name)
+        if row.producer != self.get_name():
+            raise ConfigError(f"{self.get_name()} may not publish {name!r}: {row.producer} does")
+        return self.create_publisher(message_class(row.type), name, qos_profile(row.qos))
+
+    def subscribe(
+        self, name: str, callback: Callable[..., None], *, raw: bool = False
+    ) -> Subscription:
+        """A subscription to a topic that the table lets this node read."""
+        row = graph.topic(name)
+        if name not in graph.read_by(self.get_name()):
+            raise ConfigError(f"{self.get_name()} may not read {name!r}: it is not in its row")
+        return self.create_subscription(
+            message_class(row.type), name, callback, qos_profile(row.qos), raw=raw
+        )
+
+    def diagnose(self, t_ns: int, level: int, message: str, **values: object) -> None:
+        """Publish this node's diagnostics, stamped on the graph clock."""
+        status = DiagnosticStatus(
+            level=bytes([level]),
+            name=self.get_name(),
+            message=message,
+            values=[KeyValue(key=k, value=str(v)) for k, v in values.items()],
+        )
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = Time(sec=t_ns // 10**9, nanosec=t_ns % 10**9)
+        self._diagnostics.publish(array)
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Ask the spin loop to end this process."""
+        self.exit_code = exit_code
+        self.finished = True
+
+    def shutdown(self) -> None:
+        """Let go of devices; called once before the process ends."""
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def run_node(kind: Callable[[], GraphNode]) -> None:
+    """Run one node until it finishes, fails or is interrupted; the process's exit code says which.
+
+    Exit codes: 0 finished or interrupted, 1 failed, 2 refused its parameters or surroundings.
+    """
+    environment.prepare()
+    rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
+    node: GraphNode | None = None
+    code = 0
+    try:
+        node = kind()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while rclpy.ok() and not node.finished:
+            executor.spin_once(timeout_sec=0.2)
+        code = node.exit_code
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except PldError as error:
+        sys.stderr.write(f"error: {error}\n")
+        code = EXIT_BAD_INPUT if node is None else EXIT_FAILED
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.alarm(SHUTDOWN_LIMIT_S)
+        if node is not None:
+            node.shutdown()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    sys.exit(code)

@@ -1,0 +1,155 @@
+"""Putting a run together: check everything that can be checked, then start the supervisor."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pld.config import load_yaml
+from pld.errors import ConfigError, RecordingError, RobotError
+from pld.robots.franka import FrankaConfig
+from pld.safety.limits import load_limits
+from pld_nodes import graph
+from pld_nodes.graph import Deployment, Process
+from pld_nodes.parameters import RunParameters, node_parameters, resolve
+from pld_nodes.processes import command_line
+from pld_nodes.supervisor import Supervisor
+
+FCI_PORT = 1337
+FCI_PORTS = (FCI_PORT, 1338)
+MIN_FREE_BYTES = 500_000_000
+
+
+def named(parameters: RunParameters) -> RunParameters:
+    """The parameters with a run name made from task and start time, unless one was given."""
+    if parameters.run:
+        return parameters
+    name = f"{parameters.task}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return dataclasses.replace(parameters, run=name)
+
+
+def check_before_start(parameters: RunParameters, deployment: Deployment) -> None:
+    """Find what would fail later, while nothing moves; raises an error that names the remedy."""
+    load_limits(Path(resolve(parameters.limits)))
+    load_yaml(Path(resolve(parameters.arm_config)), FrankaConfig)
+    check_writable(Path(parameters.output_dir))
+    if deployment is Deployment.ROBOT:
+        check_reachable(parameters.robot_ip)
+        for camera in ("third_person", "wrist"):
+            if not getattr(parameters, f"{camera}_serial"):
+                raise ConfigError(
+                    f"{camera}_serial is empty; `pld camera list` prints the serial numbers, "
+                    f"then add {camera}_serial:=NUMBER"
+                )
+    else:
+        check_ports_free(parameters.robot_ip)
+
+
+def check_writable(folder: Path) -> None:
+    """The bag folder must take files and have room; raises RecordingError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RecordingError(
+            f"output_dir {str(folder)!r} cannot be written: {error.strerror}; "
+            "choose another with output_dir:=FOLDER"
+        ) from error
+    free = shutil.disk_usage(folder).free
+    if free < MIN_FREE_BYTES:
+        raise RecordingError(
+            f"output_dir {str(folder)!r} has {free / 1e6:.0f} MB free; at least "
+            f"{MIN_FREE_BYTES / 1e6:.0f} MB are needed; free some or use output_dir:=FOLDER"
+        )
+
+
+def check_reachable(address: str) -> None:
+    """An arm must answer at its FCI port; raises RobotError."""
+    try:
+        socket.create_connection((address, FCI_PORT), timeout=3.0).close()
+    except OSError as error:
+        raise RobotError(
+            f"no arm answers at robot_ip {address!r}, port {FCI_PORT}: {error}; check the cable, "
+            "the address in Desk, that joints are unlocked and FCI is activated"
+        ) from error
+
+
+def check_ports_free(address: str) -> None:
+    """The twin's ports must be free; raises RobotError."""
+    for port in FCI_PORTS:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                raise RobotError(
+                    f"port {port} at robot_ip {address!r} cannot be used by the twin: "
+                    f"{error.strerror}; end the other run, or choose another loopback address "
+                    "with robot_ip:=127.0.0.2"
+                ) from error
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run that was checked and may start: its rows, their command lines and its folders."""
+
+    rows: tuple[Process, ...]
+    commands: dict[str, list[str]]
+    run_dir: Path
+    twin_dir: Path | None
+
+    def clean_up(self) -> None:
+        """Remove the twin's private folder."""
+        if self.twin_dir is not None:
+            shutil.rmtree(self.twin_dir, ignore_errors=True)
+
+
+def prepare(parameters: RunParameters, deployment: Deployment) -> PreparedRun:
+    """Check everything, make the run folder and the command lines; nothing is started."""
+    parameters = named(parameters)
+    check_before_start(parameters, deployment)
+    run_dir = Path(parameters.output_dir).resolve() / parameters.run
+    if (run_dir / "parameters.json").exists():
+        raise ConfigError(
+            f"run: {parameters.run!r} exists in {parameters.output_dir!r}; choose another name"
+        )
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "parameters.json").write_text(
+        json.dumps({"deployment": deployment.value, **dataclasses.asdict(parameters)}, indent=1)
+    )
+    twin_dir = _make_twin_dir() if deployment is Deployment.SIM else None
+    rows = graph.processes(deployment)
+    commands = {
+        row.name: command_line(
+            row, node_parameters(row, parameters, deployment, twin_dir), parameters.namespace
+        )
+        for row in rows
+    }
+    return PreparedRun(rows, commands, run_dir, twin_dir)
+
+
+def execute(
+    parameters: RunParameters, deployment: Deployment, say: Callable[[str, str], None]
+) -> tuple[int, Path]:
+    """Run the process table to its end; returns the exit code and the run folder."""
+    run = prepare(parameters, deployment)
+    try:
+        code = Supervisor(run.rows, run.commands, run.run_dir, run.twin_dir, say).run()
+        return code, run.run_dir
+    finally:
+        run.clean_up()
+
+
+def _make_twin_dir() -> Path:
+    """A private folder for the twin's page, frames and socket."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(tempfile.mkdtemp(prefix="pld-", dir=base if base and Path(base).is_dir() else None))

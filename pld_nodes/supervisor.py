@@ -1,0 +1,156 @@
+"""Runs the process table where there is no `ros2 launch`: ordered start, watch, ordered stop.
+
+A process that ends when it should not ends the run: the reason is written to
+`termination.json` in the run folder before anybody is told to stop, so that the recorder can
+close the episode with it. Policy sources stop before safety, safety before the driver.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pld.errors import PldError
+from pld_nodes.graph import OnExit, Process
+from pld_nodes.processes import Child, start
+
+POLL_S = 0.01
+STARTUP_S = 60.0
+GRACE_S = {"recorder_node": 20.0}
+STOP_ORDER = (
+    ("arbitrator_node", "vla_node", "reward_node"),
+    ("recorder_node",),
+    ("safety_node",),
+    ("franka_node",),
+)
+READY_FILES = {"twin": "twin.sock"}
+
+
+class RunFailedError(PldError):
+    """A process of the run ended when it should not."""
+
+
+@dataclass
+class Supervisor:
+    """Starts the rows in order, watches them, and leaves nobody behind.
+
+    `commands` maps a process name to its command line; `say(name, line)` receives every line of
+    output. `twin_dir` is where the twin's programs say that they are ready.
+    """
+
+    rows: Sequence[Process]
+    commands: dict[str, list[str]]
+    run_dir: Path
+    twin_dir: Path | None
+    say: Callable[[str, str], None]
+    children: list[Child] = field(default_factory=list)
+    stop_requested: bool = False
+
+    def run(self) -> int:
+        """Run to the end; 0 when the run finished, 130 when interrupted, else RunFailedError."""
+        (self.run_dir / "logs").mkdir(parents=True, exist_ok=True)
+        remove_stale_segments()
+        previous = {s: signal.signal(s, self._interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self._start_all()
+            return self._watch()
+        finally:
+            self.stop()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            remove_stale_segments()
+
+    def _interrupt(self, *_: object) -> None:
+        self.stop_requested = True
+
+    def _start_all(self) -> None:
+        for row in self.rows:
+            if self.stop_requested:
+                return
+            child = start(row, self.commands[row.name], self.run_dir / "logs", self.say)
+            self.children.append(child)
+            if self.twin_dir is not None and row.name in READY_FILES:
+                self._await_file(child, self.twin_dir / READY_FILES[row.name])
+
+    def _await_file(self, child: Child, path: Path) -> None:
+        deadline = time.monotonic() + STARTUP_S
+        while not path.exists():
+            if not child.running():
+                child.wait(1.0)
+                raise RunFailedError(f"{child.name} did not start ({child.exit_words()})")
+            if self.stop_requested:
+                return
+            if time.monotonic() > deadline:
+                raise RunFailedError(f"{child.name} was not ready within {STARTUP_S:.0f} s")
+            time.sleep(POLL_S)
+
+    def _watch(self) -> int:
+        """Wait for the first process to end, or for an interrupt."""
+        while not self.stop_requested:
+            for child in self.children:
+                if not child.running():
+                    return self._on_exit(child)
+            time.sleep(POLL_S)
+        self._note_reason("shutdown", "interrupted")
+        return 130
+
+    def _on_exit(self, child: Child) -> int:
+        child.wait(1.0)
+        if child.row.on_exit is OnExit.FINISH_RUN and child.popen.returncode == 0:
+            return 0
+        self._note_reason(f"node_lost:{child.name}", child.exit_words())
+        raise RunFailedError(
+            f"{child.name} ended ({child.exit_words()}); its log: "
+            f"{self.run_dir / 'logs' / child.name}.log"
+        )
+
+    def _note_reason(self, reason: str, how: str) -> None:
+        """Leave the reason where the recorder looks for it when it is told to stop."""
+        path = self.run_dir / "termination.json"
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps({"reason": reason, "how": how}))
+        os.replace(part, path)
+
+    def stop(self) -> None:
+        """Stop everybody: SIGINT, then SIGTERM, then SIGKILL; sources of motion first."""
+        by_name = {child.name: child for child in self.children}
+        for group in STOP_ORDER:
+            self._stop_group([by_name.pop(name) for name in group if name in by_name])
+        self._stop_group(list(by_name.values()))
+        self.children.clear()
+
+    def _stop_group(self, group: list[Child]) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            for child in group:
+                child.ask(number)
+            for child in group:
+                child.wait(GRACE_S.get(child.name, 5.0) if number is signal.SIGINT else 3.0)
+            if not any(child.running() for child in group):
+                return
+
+
+def remove_stale_segments(folder: Path = Path("/dev/shm")) -> int:  # noqa: S108
+    """Remove shared-memory segments of Fast DDS whose owner is gone; returns how many."""
+    removed = 0
+    for lock in folder.glob("fastrtps_*_el"):
+        try:
+            descriptor = os.open(lock, os.O_RDWR)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            segment = lock.with_name(lock.name.removesuffix("_el"))
+            for path in (segment, lock):
+                path.unlink(missing_ok=True)
+            removed += 1
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(descriptor)
+    return removed

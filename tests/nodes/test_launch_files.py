@@ -1,0 +1,99 @@
+"""The launch files run the process table; checked with recording stand-ins of `launch`."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pld.errors import ConfigError
+from pld_nodes import graph
+from pld_nodes.graph import Deployment
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = {
+    "launch": ("LaunchContext", "LaunchDescription"),
+    "launch.actions": (
+        "DeclareLaunchArgument", "EmitEvent", "ExecuteProcess", "OpaqueFunction",
+        "RegisterEventHandler", "SetEnvironmentVariable",
+    ),
+    "launch.event_handlers": ("OnProcessExit", "OnShutdown"),
+    "launch.events": ("Shutdown",),
+    "launch.substitutions": ("LaunchConfiguration",),
+}
+
+
+class Recorded:
+    """Remembers how it was made."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.args, self.kwargs = args, kwargs
+
+    def perform(self, context: Any) -> str:
+        return context[self.args[0]]
+
+
+@pytest.fixture(autouse=True)
+def launch_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, members in MODULES.items():
+        module = types.ModuleType(name)
+        for member in members:
+            setattr(module, member, type(member, (Recorded,), {}))
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.delitem(sys.modules, "pld_nodes.launching", raising=False)
+    yield
+    sys.modules.pop("pld_nodes.launching", None)
+
+
+def load(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "launch" / f"{name}.launch.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.generate_launch_description()
+
+
+def start(description: Any, **changed: str) -> list[Any]:
+    entities = description.args[0]
+    declared = {e.args[0]: e.kwargs["default_value"] for e in entities[:-1]}
+    opaque = entities[-1]
+    context = {**declared, **changed}
+    return opaque.kwargs["function"](context, *opaque.kwargs["args"])
+
+
+def kind(entity: Any) -> str:
+    return type(entity).__name__
+
+
+def test_sim_launch_starts_the_rows_of_the_table_in_order(tmp_path: Path) -> None:
+    actions = start(load("sim"), output_dir=str(tmp_path), run="r", robot_ip="127.0.0.98")
+    started = [a.kwargs["name"] for a in actions if kind(a) == "ExecuteProcess"]
+    assert started == [p.name for p in graph.processes(Deployment.SIM)]
+
+
+def test_every_argument_is_declared_with_its_description() -> None:
+    for name in ("sim", "robot"):
+        entities = load(name).args[0]
+        assert {"robot_ip", "task", "mode", "namespace"} <= {e.args[0] for e in entities[:-1]}
+        assert all(e.kwargs["description"] for e in entities[:-1])
+
+
+def test_the_end_of_a_process_ends_the_launch_and_notes_the_reason(tmp_path: Path) -> None:
+    actions = start(load("sim"), output_dir=str(tmp_path), run="r", robot_ip="127.0.0.98")
+    handlers = [a.args[0] for a in actions if kind(a) == "RegisterEventHandler"]
+    exits = {h.kwargs["target_action"].kwargs["name"]: h for h in handlers if h.kwargs.get("on_exit")}
+    assert set(exits) == {p.name for p in graph.processes(Deployment.SIM)}
+    event = types.SimpleNamespace(returncode=0)
+    exits["arbitrator_node"].kwargs["on_exit"](event, None)
+    assert not (tmp_path / "r" / "termination.json").exists()
+    emitted = exits["safety_node"].kwargs["on_exit"](types.SimpleNamespace(returncode=-9), None)
+    assert kind(emitted[0]) == "EmitEvent"
+    assert "node_lost:safety_node" in (tmp_path / "r" / "termination.json").read_text()
+
+
+def test_a_bad_argument_fails_before_any_process_starts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown task 'cube'"):
+        start(load("sim"), output_dir=str(tmp_path), task="cube")

@@ -1,0 +1,80 @@
+"""Launch parameters are checked before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pld.errors import ConfigError, PldError, RecordingError, RobotError
+from pld_nodes import graph
+from pld_nodes.graph import Deployment
+from pld_nodes.parameters import RunParameters, node_parameters, parse_arguments
+from pld_nodes.processes import command_line
+from pld_nodes.run import check_ports_free, check_reachable, check_writable
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("task:=cube", "unknown task 'cube'; valid: cube_pickup, peg_insertion"),
+        ("mode:=fly", "unknown mode 'fly'; valid: collect"),
+        ("tusk:=cube_pickup", "unknown parameter 'tusk'; valid: task, mode"),
+        ("task", "not of the form name:=value"),
+        ("episodes:=0", "episodes: 0"),
+        ("episodes:=many", "'many' is not a int"),
+        ("rate_hz:=7", "unknown rate_hz '7.0'; valid: 10.0, 20.0"),
+        ("rate_hz:=nan", "not finite"),
+        ("seed:=-1", "seed: -1"),
+        ("robot_ip:=arm.lab", "'arm.lab' is not an IP address"),
+        ("policy:=gpt", "unknown policy 'gpt'; valid: scripted"),
+        ("depth:=maybe", "'maybe' is not a bool; valid: true, false"),
+        ("run:=../x", "is not a folder name"),
+    ],
+)
+def test_a_wrong_argument_is_refused_with_value_and_valid_ones(argument: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_arguments(Deployment.SIM, [argument])
+    assert words in str(caught.value)
+
+
+def test_hardware_differs_from_the_twin_only_in_parameters() -> None:
+    sim = parse_arguments(Deployment.SIM, [])
+    robot = parse_arguments(Deployment.ROBOT, [])
+    assert (sim.realtime, robot.realtime) == ("ignore", "enforce")
+    assert robot.detector == "operator"
+    assert sim.limits == robot.limits
+    assert sim.rate_hz == robot.rate_hz
+
+
+@pytest.mark.parametrize("deployment", list(Deployment))
+def test_every_process_gets_every_parameter_that_it_names(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    parameters = RunParameters(run="r", output_dir=str(tmp_path))
+    for row in graph.processes(deployment):
+        told = node_parameters(row, parameters, deployment, tmp_path)
+        assert set(told) == set(row.parameters)
+        line = command_line(row, told, "pld")
+        assert all(isinstance(part, str) for part in line)
+
+
+def test_an_unreachable_arm_is_named_with_its_address_and_the_remedy() -> None:
+    with pytest.raises(RobotError, match=r"127\.0\.0\.99.*FCI is activated"):
+        check_reachable("127.0.0.99")
+
+
+def test_an_address_that_is_not_ours_cannot_carry_the_twin() -> None:
+    with pytest.raises(RobotError, match="robot_ip"):
+        check_ports_free("192.0.2.1")
+
+
+def test_a_bag_folder_that_takes_no_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordingError, match="cannot be written"):
+        check_writable(tmp_path / "file" / "runs")
+
+
+def test_every_error_is_of_the_one_family() -> None:
+    assert issubclass(ConfigError, PldError)
+    assert issubclass(RobotError, PldError)

@@ -1,0 +1,128 @@
+"""The supervisor starts, watches and stops; nobody is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pld_nodes.graph import OnExit, Process
+from pld_nodes.supervisor import RunFailedError, Supervisor, remove_stale_segments
+
+SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
+DEAF = [
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)",
+]
+
+
+def row(name: str, on_exit: OnExit = OnExit.END_RUN) -> Process:
+    return Process(name, name, (), on_exit=on_exit, is_node=False)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+def gone(pid: int, seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not alive(pid)
+
+
+def supervisor(tmp_path: Path, commands: dict[str, list[str]], finishing: str = "") -> Supervisor:
+    rows = [
+        row(name, OnExit.FINISH_RUN if name == finishing else OnExit.END_RUN) for name in commands
+    ]
+    return Supervisor(rows, commands, tmp_path, None, lambda name, line: None)
+
+
+def test_the_run_ends_well_when_the_finishing_process_does(tmp_path: Path) -> None:
+    commands = {"a": SLEEP, "b": [sys.executable, "-c", "pass"]}
+    run = supervisor(tmp_path, commands, finishing="b")
+    started: list[int] = []
+    original = run._watch
+
+    def watch() -> int:
+        started.extend(child.popen.pid for child in run.children)
+        return original()
+
+    run._watch = watch
+    assert run.run() == 0
+    assert len(started) == 2
+    assert all(gone(pid) for pid in started)
+
+
+def test_a_death_ends_the_run_and_leaves_its_reason_for_the_recorder(tmp_path: Path) -> None:
+    kill = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
+    with pytest.raises(RunFailedError, match=r"vla_node ended \(SIGKILL\)"):
+        supervisor(tmp_path, {"a": SLEEP, "vla_node": kill}).run()
+    note = json.loads((tmp_path / "termination.json").read_text())
+    assert note == {"reason": "node_lost:vla_node", "how": "SIGKILL"}
+
+
+def test_a_process_that_ignores_being_asked_is_made_to_stop(tmp_path: Path, monkeypatch) -> None:
+    from pld_nodes import supervisor as module
+
+    monkeypatch.setattr(module, "GRACE_S", {"deaf": 0.3})
+    commands = {"deaf": DEAF, "end": [sys.executable, "-c", "import time; time.sleep(0.5)"]}
+    run = supervisor(tmp_path, commands, finishing="end")
+    pids: list[int] = []
+    original = run._watch
+
+    def watch() -> int:
+        pids.extend(child.popen.pid for child in run.children)
+        return original()
+
+    run._watch = watch
+    assert run.run() == 0
+    assert all(gone(pid) for pid in pids)
+
+
+def test_output_is_kept_in_a_log_per_process(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", "print('hello'); print('there')"]
+    supervisor(tmp_path, {"speaker": words}, finishing="speaker").run()
+    assert (tmp_path / "logs" / "speaker.log").read_text() == "hello\nthere\n"
+
+
+def test_a_killed_supervisor_leaves_nobody(tmp_path: Path) -> None:
+    script = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r})
+from pathlib import Path
+from pld_nodes.graph import Process
+from pld_nodes.supervisor import Supervisor
+rows = [Process(n, n, (), is_node=False) for n in "ab"]
+sleep = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"]
+say = lambda name, line: print(line, flush=True)
+Supervisor(rows, {{"a": sleep, "b": sleep}}, Path({str(tmp_path)!r}), None, say).run()
+"""
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pids = [int(parent.stdout.readline()) for _ in range(2)]
+    assert all(alive(pid) for pid in pids)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    assert all(gone(pid) for pid in pids)
+
+
+def test_segments_of_dead_owners_are_removed_and_of_living_ones_kept(tmp_path: Path) -> None:
+    import fcntl
+
+    for name in ("fastrtps_1", "fastrtps_1_el", "fastrtps_2", "fastrtps_2_el"):
+        (tmp_path / name).write_text("")
+    with (tmp_path / "fastrtps_2_el").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert remove_stale_segments(tmp_path) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fastrtps_2", "fastrtps_2_el"]

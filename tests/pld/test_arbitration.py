@@ -1,0 +1,139 @@
+"""Whose action is chosen, and how an episode lives and ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pld.probing.arbitrator import NEVER, Offers, choose
+from pld.probing.episode import Episode, EpisodePlan, Want, begin, end, on_done, on_reward, on_step
+from pld.safety.watchdog import StepGuard
+from pld.types import ActionSource, ControlMode, EpisodeState, Outcome
+
+PLAN = EpisodePlan("run", 2, 100, horizon_s=1.0, rate_hz=20.0)
+BASE, RESIDUAL, HUMAN = np.full(7, 0.9), np.full(7, 0.3), np.full(7, -0.5)
+
+
+@pytest.mark.parametrize("base", [None, BASE])
+@pytest.mark.parametrize("residual", [None, RESIDUAL])
+@pytest.mark.parametrize("human", [None, HUMAN])
+@pytest.mark.parametrize("takeover_step", [NEVER, 0, 5, 6])
+def test_all_offers_at_all_takeovers(base, residual, human, takeover_step) -> None:
+    choice = choose(42, 5, takeover_step, Offers(base, residual, human))
+    taken_over = takeover_step in (0, 5)
+    if human is not None:
+        expected = ActionSource.HUMAN
+    elif base is None or (taken_over and residual is None):
+        expected = ActionSource.HOLD
+    else:
+        expected = ActionSource.SPECIALIST if taken_over else ActionSource.BASE
+    assert choice.source is expected
+    assert choice.step == 42
+
+
+def test_the_specialist_is_base_plus_residual_within_the_unit_range() -> None:
+    choice = choose(0, 3, 3, Offers(base=BASE, residual=RESIDUAL))
+    np.testing.assert_array_equal(choice.action, np.ones(7))
+
+
+def running(plan: EpisodePlan = PLAN) -> Episode:
+    episode = begin(Episode(plan), 0)
+    for want in (Want.RESET_ARM, Want.RESET_SCENE, Want.RECORD):
+        assert episode.want is want
+        episode = on_done(episode, want, 10, step=99)
+    return episode
+
+
+def test_an_episode_resets_arm_then_scene_then_recorder_then_runs() -> None:
+    episode = running()
+    assert episode.state is EpisodeState.RUNNING
+    assert episode.first_step == 100
+    assert episode.episode_id == "run-00000"
+    assert episode.seed == 100
+
+
+@pytest.mark.parametrize("want", list(Want))
+def test_an_answer_to_something_else_changes_nothing(want: Want) -> None:
+    episode = begin(Episode(PLAN), 0)
+    if want is not Want.RESET_ARM:
+        assert on_done(episode, want, 1, 1) is episode
+
+
+def test_three_successes_in_a_row_end_it_and_old_ones_do_not_count() -> None:
+    episode = running()
+    for step, success in [(98, True), (99, True), (100, True), (101, False), (102, True)]:
+        episode = on_reward(episode, 1, step, success=success)
+        assert episode.state is EpisodeState.RUNNING
+    episode = on_reward(on_reward(episode, 1, 103, success=True), 2, 104, success=True)
+    assert (episode.state, episode.outcome) == (EpisodeState.ENDED, Outcome.SUCCESS)
+    assert episode.want is Want.CLOSE_RECORD
+
+
+def test_the_horizon_truncates() -> None:
+    episode = running()
+    for step in range(100, 120):
+        episode = on_step(episode, 1, step, ControlMode.TRACKING, answered=True)
+        assert episode.state is EpisodeState.RUNNING
+    episode = on_step(episode, 1, 120, ControlMode.TRACKING, answered=True)
+    assert episode.termination_reason == "horizon"
+    assert episode.outcome is Outcome.FAILURE
+
+
+def test_a_second_without_base_actions_ends_it_but_one_answer_restarts_the_count() -> None:
+    plan = replace(PLAN, horizon_s=100.0)
+    episode = running(plan)
+    for step in range(101, 121):
+        episode = on_step(episode, 1, step, ControlMode.HOLDING, answered=False)
+    episode = on_step(episode, 1, 121, ControlMode.TRACKING, answered=True)
+    for step in range(122, 142):
+        episode = on_step(episode, 1, step, ControlMode.HOLDING, answered=False)
+        assert episode.state is EpisodeState.RUNNING
+    episode = on_step(episode, 1, 142, ControlMode.HOLDING, answered=False)
+    assert episode.termination_reason == "base_policy_silent"
+
+
+def test_a_robot_fault_ends_the_running_episode() -> None:
+    episode = on_step(running(), 5, 101, ControlMode.FAULT, answered=True)
+    assert episode.termination_reason == "robot_fault"
+
+
+@pytest.mark.parametrize("want", [Want.RESET_ARM, Want.RESET_SCENE, Want.RECORD])
+def test_waiting_for_ever_ends_the_run_with_its_reason(want: Want) -> None:
+    episode = begin(Episode(PLAN), 0)
+    while episode.want is not want:
+        episode = on_done(episode, episode.want, 0, 0)
+    late = int(31e9)
+    episode = on_step(episode, late, 1, ControlMode.IDLE, answered=True)
+    assert episode.finished
+    assert episode.termination_reason == f"{want.value}_timed_out"
+
+
+def test_the_run_finishes_after_its_last_episode() -> None:
+    episode = running()
+    for _ in range(PLAN.episodes - 1):
+        episode = on_done(end(episode, 1, Outcome.FAILURE, "x"), Want.CLOSE_RECORD, 1, 1)
+        assert episode.want is Want.RESET_ARM
+    episode = on_done(
+        replace(episode, want=Want.CLOSE_RECORD), Want.CLOSE_RECORD, 1, 1
+    )
+    assert episode.finished
+    assert episode.want is Want.FINISH
+
+
+def test_late_early_and_second_answers_are_refused_and_counted() -> None:
+    guard = StepGuard().on_state(5)
+    assert guard.missed_previous()
+    guard, late = guard.on_answer(4)
+    guard, early = guard.on_answer(6)
+    guard, right = guard.on_answer(5)
+    guard, second = guard.on_answer(5)
+    assert (late, early, right, second) == (False, False, True, False)
+    assert guard.refused == 3
+    assert not guard.missed_previous()
+
+
+def test_an_unanswered_step_is_counted_once() -> None:
+    guard = StepGuard().on_state(1).on_state(2).on_state(3)
+    assert guard.unanswered == 2
