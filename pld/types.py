@@ -69,7 +69,8 @@ class ArmState:
 
     `reference` is the pose that the driver tracks now; the safety filter integrates on it.
     `O_F_ext_hat_K` is the estimated external wrench (6,): force [N], then torque [Nm].
-    `applied_step` and `applied_ns` say which command was executed last, and when.
+    `applied_step` and `applied_ns` say which command was executed last, and when; `held_ns` when
+    the arm last began to hold.
     """
 
     t_ns: int
@@ -86,6 +87,7 @@ class ArmState:
     errors: tuple[str, ...] = ()
     applied_step: int = -1
     applied_ns: int = 0
+    held_ns: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from std_srvs.srv import Trigger
 from pld.errors import ConfigError
 from pld.probing.arbitrator import NEVER, Offers, choose
 from pld.probing.episode import Episode, EpisodePlan, Want, begin, end, on_done, on_reward, on_step
-from pld.safety.watchdog import StepGuard
+from pld.safety.watchdog import EarlyAnswer, StepGuard
 from pld.tasks import task_facts
 from pld.types import ControlMode, EpisodeState, Outcome
 from pld_nodes.graph import MODES
@@ -58,6 +58,7 @@ class ArbitratorNode(GraphNode):
             )
         )
         self._guard = StepGuard()
+        self._early: EarlyAnswer[BaseAction] = EarlyAnswer()
         self._arm: ArmState | None = None
         self._region = ""
         self._asked: Want = Want.NOTHING
@@ -86,13 +87,19 @@ class ArbitratorNode(GraphNode):
         self._advance(on_step(self._episode, self._t_ns, msg.step, mode, answered=answered))
         self._watch_arm(mode)
         self._pursue()
+        early = self._early.due(msg.step)
         if not self._is_running():
             self._answer(Offers())
+        elif early is not None:
+            self._on_base_action(early)
         if msg.step % round(self._config.rate_hz) == 0:
             self._publish_status()
             self._report()
 
     def _on_base_action(self, msg: BaseAction) -> None:
+        if msg.step > self._guard.newest_step:
+            self._early = EarlyAnswer(int(msg.step), msg)
+            return
         if msg.step != self._guard.newest_step or not self._is_running():
             self._guard, _ = self._guard.on_answer(-1)
             return

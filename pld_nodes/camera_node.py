@@ -69,7 +69,7 @@ class CameraNode(GraphNode):
             self._link = TwinLink(Path(settings.twin_dir) / "twin.link")
         self._stop = threading.Event()
         self._capture = self._make_capture()
-        self._reported = (0, 0)
+        self._reported = (0, 0, 0)
         self._thread = threading.Thread(target=self._capture.run, args=(self._stop,), daemon=True)
         self._thread.start()
         self.create_timer(1.0, self._report)
@@ -114,14 +114,16 @@ class CameraNode(GraphNode):
     def _report(self) -> None:
         """Diagnostics once a second; ends the process when the camera is beyond recovery."""
         health, recovery, now_ns = self._capture.health, self._capture.recovery, self._graph_ns()
-        (images_before, t_before_ns), self._reported = self._reported, (health.images, now_ns)
+        images_before, dropped_before, t_before_ns = self._reported
+        self._reported = (health.images, health.dropped, now_ns)
         elapsed_s = (now_ns - t_before_ns) / 1e9
         rate_hz = (health.images - images_before) / elapsed_s if elapsed_s > 0 else 0.0
         streaming = recovery.state == CameraState.STREAMING
         slow = rate_hz < 0.9 * EXPECTED_HZ and elapsed_s > 0
+        lossy = health.dropped > dropped_before
         level = DiagnosticStatus.ERROR
         if streaming:
-            level = DiagnosticStatus.WARN if slow or health.dropped else DiagnosticStatus.OK
+            level = DiagnosticStatus.WARN if slow or lossy else DiagnosticStatus.OK
         self.diagnose(
             now_ns,
             level[0],

@@ -133,6 +133,45 @@ def bench_graph(
     raise typer.Exit(0 if met else EXIT_MISSED)
 
 
+@bench.command(name="kill")
+def bench_kill(
+    nodes: Annotated[str, typer.Option(help="node names with commas; empty: every node")] = "",
+    rate_hz: Annotated[float, typer.Option(help="control rate [Hz]")] = 20.0,
+    trials: Annotated[int, typer.Option(help="kills of each node")] = 1,
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+    robot_ip: Annotated[str, typer.Option(help="loopback address of the twin")] = "127.0.0.1",
+) -> None:
+    """SIGKILL each node while the arm moves: it must hold, and the episode must be closed."""
+    from pld_nodes.bench.aims import EXIT_MISSED, Figure, report
+    from pld_nodes.bench.kill_bench import kill_while_moving, killable
+
+    figures: list[Figure] = []
+    for node in nodes.split(",") if nodes else killable():
+        for _ in range(trials):
+            found = kill_while_moving(node, rate_hz, robot_ip, say)
+            closed = found.termination_reason == f"node_lost:{node}"
+            figures += [
+                Figure(f"{node}: to hold", found.to_hold_ms, "ms", at_most=100.0),
+                Figure(f"{node}: to standing still", found.to_still_ms, "ms"),
+                Figure(f"{node}: travel", found.travel_mm, "mm"),
+                Figure(f"{node}: episode closed as node_lost", float(closed), "", at_least=1),
+                Figure(f"{node}: processes left", found.left_running, "", at_most=0),
+            ]
+    met = report(f"SIGKILL of each node at {rate_hz:g} Hz", figures, console, json_file)
+    raise typer.Exit(0 if met else EXIT_MISSED)
+
+
+@bench.command(name="page")
+def bench_page(
+    folder: Annotated[Path, typer.Option(help="JSON files of benches")] = Path("docs/figures"),
+    out: Annotated[Path, typer.Option(help="the page")] = Path("docs/figures.md"),
+) -> None:
+    """Write docs/figures.md from the JSON files of benches."""
+    from pld_nodes.bench.figures_page import page
+
+    out.write_text(page(list(folder.glob("*.json"))))
+
+
 LAZY = {
     "bag": "pld.cli.bag",
     "run": "pld.cli.run",

@@ -63,6 +63,7 @@ class FrankaNode(GraphNode):
         self._twin = TwinObserver(folder / "twin.link") if config.twin_dir else None
         self._arm = FrankaArm(driver, self._twin.reading if self._twin else None)
         self._request: Callable[[], None] | None = None
+        self._halted = False
         self._stop = threading.Event()
         self._publish_state = self.publisher("arm/state").publish
         self._publish_joints = self.publisher("joint_states").publish
@@ -104,7 +105,8 @@ class FrankaNode(GraphNode):
             self._report(arm)
 
     def _on_command(self, msg: ArmCommand) -> None:
-        self._arm.apply(messages.command_from_msg(msg))
+        if not self._halted:
+            self._arm.apply(messages.command_from_msg(msg))
         if self._twin is not None:
             self._twin.applied(messages.nanoseconds(msg.header.stamp))
 
@@ -114,7 +116,7 @@ class FrankaNode(GraphNode):
 
     def _grasp(self) -> None:
         self._tell_busy(self._arm.wait_step())
-        self._tell(self._arm.drive_gripper("close", on_state=self._tell_busy))
+        self._tell(self._arm.grasp(on_state=self._tell_busy))
 
     def _tell_busy(self, arm: ArmState) -> None:
         self._tell(replace(arm, control_mode=ControlMode.RESETTING))
@@ -168,6 +170,11 @@ class FrankaNode(GraphNode):
             refused_commands=self._arm.refused,
             recoveries=self._arm.recoveries,
         )
+
+    def halt(self) -> None:
+        """Hold, and take no more commands in this run."""
+        self._halted = True
+        self._arm.hold()
 
     def shutdown(self) -> None:
         """Hold, stop tracking, let go."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from pld.recording.session import RecorderState, RecordingSession, SessionConfig
 from pld.recording.writer import WriterConfig
 from pld_nodes import graph
 from pld_nodes.ros import messages
-from pld_nodes.ros.node import GraphNode, message_class, qos_profile, run_node
+from pld_nodes.ros.node import GraphNode, run_node
 from pld_nodes.ros.schemas import recorded_topic
 
 POLL_S = 0.05
@@ -60,13 +60,7 @@ class RecorderNode(GraphNode):
         self._polls = 0
         self._publish = self.publisher("recorder/status").publish
         for row in rows:
-            self.create_subscription(
-                message_class(row.type),
-                row.name,
-                self._receiver(names[row.name]),
-                qos_profile(replace(row.qos, depth=max(row.qos.depth, DEPTH))),
-                raw=True,
-            )
+            self.subscribe(row.name, self._receiver(names[row.name]), raw=True, depth=DEPTH)
         self.create_timer(POLL_S, self._poll)
 
     def _receiver(self, topic: str) -> Callable[[bytes, dict[str, Any]], None]:

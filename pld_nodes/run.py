@@ -15,6 +15,8 @@ from pathlib import Path
 
 from pld.config import load_yaml
 from pld.errors import ConfigError, RecordingError, RobotError
+from pld.recording.recover import part_path, recover_episode
+from pld.recording.run_files import termination_reason
 from pld.robots.franka import FrankaConfig
 from pld.safety.limits import load_limits
 from pld_nodes import graph
@@ -146,7 +148,18 @@ def execute(
         code = Supervisor(run.rows, run.commands, run.run_dir, run.twin_dir, say).run()
         return code, run.run_dir
     finally:
+        close_open_episodes(run.run_dir)
         run.clean_up()
+
+
+def close_open_episodes(run_dir: Path) -> None:
+    """Rebuild what a killed recorder left open, with the reason that ended the run."""
+    episodes = run_dir / "episodes"
+    if not episodes.is_dir():
+        return
+    for folder in sorted(path for path in episodes.iterdir() if path.is_dir()):
+        if part_path(folder).exists():
+            recover_episode(folder, termination_reason(run_dir))
 
 
 def _make_twin_dir() -> Path:

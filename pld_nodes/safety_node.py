@@ -13,7 +13,7 @@ from pld import types
 from pld.contract import ActionSpec
 from pld.safety.filter import filter_choice, hold_command
 from pld.safety.limits import load_limits
-from pld.safety.watchdog import StepGuard
+from pld.safety.watchdog import EarlyAnswer, StepGuard
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import GraphNode, run_node
 
@@ -35,6 +35,7 @@ class SafetyNode(GraphNode):
         self._spec = ActionSpec(rate_hz=config.rate_hz)
         self._limits = load_limits(Path(config.limits))
         self._guard = StepGuard()
+        self._early: EarlyAnswer[Choice] = EarlyAnswer()
         self._arm: types.ArmState | None = None
         self._latched: set[str] = set()
         self._commands = self._holds = 0
@@ -52,11 +53,15 @@ class SafetyNode(GraphNode):
         self._guard = self._guard.on_state(self._arm.step)
         if self._arm.control_mode is types.ControlMode.FAULT:
             self._latched.add("robot_fault")
+        early = self._early.due(self._arm.step)
+        if early is not None:
+            self._on_choice(early)
         if self._arm.step % round(self._spec.rate_hz) == 0:
             self._report()
 
     def _on_choice(self, msg: Choice) -> None:
-        if self._arm is None:
+        if self._arm is None or msg.step > self._arm.step:
+            self._early = EarlyAnswer(int(msg.step), msg)
             return
         self._guard, usable = self._guard.on_answer(int(msg.step))
         if not usable:

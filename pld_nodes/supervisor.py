@@ -101,14 +101,21 @@ class Supervisor:
         return 130
 
     def _on_exit(self, child: Child) -> int:
-        child.wait(1.0)
         if child.row.on_exit is OnExit.FINISH_RUN and child.popen.returncode == 0:
             return 0
+        self._halt()
         self._note_reason(f"node_lost:{child.name}", child.exit_words())
+        self.stop()
         raise RunFailedError(
             f"{child.name} ended ({child.exit_words()}); its log: "
             f"{self.run_dir / 'logs' / child.name}.log"
         )
+
+    def _halt(self) -> None:
+        """Tell the driver to hold before anything else is wound up."""
+        for child in self.children:
+            if child.name == "franka_node":
+                child.ask(signal.SIGUSR1)
 
     def _note_reason(self, reason: str, how: str) -> None:
         """Leave the reason where the recorder looks for it when it is told to stop."""

@@ -7,7 +7,7 @@ through a callable (the lockstep twin's `truth`, or the twin's shared page), nev
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -96,28 +96,27 @@ class Misperception:
     centre_m: tuple[float, float]
 
 
-CUBE_MISPERCEPTION = Misperception(0.155, 0.011, 0.020, 0.12, 0.6, (0.50, 0.0))
-PEG_MISPERCEPTION = Misperception(0.08, 0.003, 0.010, 0.04, 1.0, (0.48, 0.0))
+CUBE_MISPERCEPTION = Misperception(0.155, 0.015, 0.023, 0.13, 0.6, (0.50, 0.0))
+PEG_MISPERCEPTION = Misperception(0.08, 0.004, 0.010, 0.05, 1.0, (0.48, 0.0))
 MISPERCEPTIONS = {"cube_pickup": CUBE_MISPERCEPTION, "peg_insertion": PEG_MISPERCEPTION}
 
 
-@dataclass
 class ImperfectPolicy(ExpertPolicy):
     """The expert's plan on a misperceived scene, without second tries: a base to be improved."""
 
-    task: str
-    truth: TruthSource
-    spec: ActionSpec
-    chunk_horizon: int = 1
-    misperception: Misperception | None = None
-    _error: Array = field(default_factory=lambda: np.zeros(2), init=False)
-
-    def __post_init__(self) -> None:
-        """Take the task's own misperception when none is given."""
-        super().__init__(self.task, self.truth, self.spec, self.chunk_horizon)
-        self.policy_id = f"scripted-imperfect/{self.task}"
-        self._plan = plan_for(self.task, self.spec, retries=False)
-        self._wrong = self.misperception or MISPERCEPTIONS[self.task]
+    def __init__(
+        self,
+        task: str,
+        truth: TruthSource,
+        spec: ActionSpec,
+        chunk_horizon: int = 1,
+        misperception: Misperception | None = None,
+    ) -> None:
+        super().__init__(task, truth, spec, chunk_horizon)
+        self.policy_id = f"scripted-imperfect/{task}"
+        self._plan = plan_for(task, spec, retries=False)
+        self._sees_goal_wrongly = task == "peg_insertion"
+        self._wrong = misperception or MISPERCEPTIONS[task]
         self.reset(0)
 
     def reset(self, seed: int) -> None:
@@ -127,7 +126,7 @@ class ImperfectPolicy(ExpertPolicy):
 
     def _perceived(self) -> SceneTruth:
         truth = self._truth()
-        if self.task == "peg_insertion":
+        if self._sees_goal_wrongly:
             return replace(truth, O_T_goal=self._blurred(truth.O_T_goal))
         return replace(truth, O_T_object=self._blurred(truth.O_T_object))
 

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from pld.contract import ActionSpec
 from pld.geometry import pose_delta
-from pld.types import Array, ArmState, Pose, SceneTruth
+from pld.types import ArmState, Array, Pose, SceneTruth
 
 OPEN, CLOSE = 1.0, -1.0
 DOWN = Rotation.from_quat([1.0, 0.0, 0.0, 0.0])
@@ -47,13 +47,12 @@ class Plan(Protocol):
         """The (7,) action from `reference`, and the memory for the step after it."""
 
 
-SETTLE_S = 0.12
+SETTLE_S = 0.18
 FINE_M, FINE_RAD = 0.001, 0.01
+PRESS_M, EASE_M = 0.012, 0.003
 
 
-def towards(
-    spec: ActionSpec, start: Pose, end: Pose, gripper: float, speed: float = 1.0
-) -> Array:
+def towards(spec: ActionSpec, start: Pose, end: Pose, gripper: float, speed: float = 1.0) -> Array:
     """The (7,) action from `start` towards `end`, straight, at most `speed` of the full speed.
 
     Near the end it slows down (time constant SETTLE_S), because the tracked arm overshoots a
@@ -66,6 +65,13 @@ def towards(
         length = float(np.linalg.norm(action[part]))
         wanted = min(length, speed, max(share * length, least))
         action[part] *= wanted / max(length, 1e-9)
+    return action
+
+
+def without_pressing(action: Array, reference: Pose, arm: ArmState) -> Array:
+    """`action` that does not go further down once the reference is PRESS_M below the arm."""
+    if action[2] < 0 and reference.p_m[2] < arm.O_T_EE.p_m[2] - PRESS_M:
+        return np.where(np.arange(7) == 2, 0.0, action)
     return action
 
 
@@ -100,7 +106,8 @@ class CubePlan:
     """Above the cube, down, close, up; a cube that stayed behind is tried again.
 
     Heights are of EE above the table [m]. Beyond `crowded_m` from the tray's centre the fingers
-    reach over the walls, so the cube is taken at its top.
+    reach over the walls, so the cube is taken at its top. An upward push of `touch_n` [N] on the
+    way down ends the descent where it is.
     """
 
     spec: ActionSpec
@@ -109,8 +116,9 @@ class CubePlan:
     high_grasp_m: float = 0.037
     crowded_m: float = 0.07
     lift_m: float = 0.16
-    close_s: float = 0.55
+    close_s: float = 0.6
     retry_after_s: float = 0.7
+    touch_n: float = 8.0
     retries: bool = True
 
     def first(self, arm: ArmState, scene: SceneTruth) -> Memory:
@@ -128,7 +136,7 @@ class CubePlan:
     def advance(
         self, memory: Memory, reference: Pose, arm: ArmState, scene: SceneTruth
     ) -> tuple[Array, Memory]:
-        """See Plan; the measured arm is not needed."""
+        """See Plan."""
         grasp = self._grasp(scene)
         if memory.phase == "approach":
             above = Pose(np.array([*grasp.p_m[:2], self.hover_m]), grasp.q_xyzw)
@@ -138,15 +146,24 @@ class CubePlan:
             return action, Memory("descend") if ready else memory.stay()
         if memory.phase == "descend":
             across, up, turn = gaps(reference, grasp)
-            ready = across < 0.002 and up < 0.0015 and turn < 0.02
-            action = towards(self.spec, reference, grasp, OPEN, 0.8)
-            return action, Memory("close") if ready else memory.stay()
+            arrived = across < 0.002 and up < 0.0015 and turn < 0.02 and self._settled(arm, grasp)
+            landed = memory.steps > 0 and float(arm.O_F_ext_hat_K[2]) > self.touch_n
+            action = towards(self.spec, reference, grasp, OPEN, 0.45)
+            action = without_pressing(action, reference, arm)
+            return action, Memory("close") if arrived or landed else memory.stay()
         if memory.phase == "close":
             done = memory.steps >= self.close_s * self.spec.rate_hz
-            action = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, CLOSE])
+            height = max(reference.p_m[2], arm.O_T_EE.p_m[2] - EASE_M)
+            eased = Pose(np.array([*reference.p_m[:2], height]), reference.q_xyzw)
+            action = towards(self.spec, reference, eased, CLOSE)
             return action, Memory("lift") if done else memory.stay()
         top = Pose(np.array([*reference.p_m[:2], self.lift_m]), reference.q_xyzw)
         return towards(self.spec, reference, top, CLOSE, 0.8), memory.stay()
+
+    def _settled(self, arm: ArmState, grasp: Pose) -> bool:
+        """Whether the arm rests, at the height of the grasp or on something that is in the way."""
+        above = float(arm.O_T_EE.p_m[2] - grasp.p_m[2])
+        return above > -0.002 and float(np.linalg.norm(arm.O_dP_EE[:3])) < 0.02
 
     def _grasp(self, scene: SceneTruth) -> Pose:
         centre = scene.O_T_object.p_m
@@ -193,7 +210,8 @@ class PegPlan:
             ready = across < 0.0006 and up < 0.004 and turn < 0.015 and behind < 0.003
             return action, Memory("insert") if ready else memory.stay()
         inside = self._end_effector(arm, scene, self.depth_m)
-        return towards(self.spec, reference, inside, CLOSE, self.insert_speed), memory.stay()
+        action = towards(self.spec, reference, inside, CLOSE, self.insert_speed)
+        return without_pressing(action, reference, arm), memory.stay()
 
     def _tip(self, scene: SceneTruth) -> tuple[float, float]:
         """Distance of the tip from the hole's axis and its depth below the mouth [m]."""
@@ -206,9 +224,9 @@ class PegPlan:
         """EE pose that puts the tip `depth_m` below the mouth, the peg upright."""
         hand = Rotation.from_quat(arm.O_T_EE.q_xyzw)
         peg = Rotation.from_quat(scene.O_T_object.q_xyzw)
-        EE_R_peg = hand.inv() * peg  # noqa: N806
+        EE_R_peg = hand.inv() * peg
         tip = scene.O_T_object.p_m + peg.apply([0.0, 0.0, self.half_length_m])
-        EE_p_tip = hand.inv().apply(tip - arm.O_T_EE.p_m)  # noqa: N806
+        EE_p_tip = hand.inv().apply(tip - arm.O_T_EE.p_m)
         yaw = nearest_quarter(yaw_of(scene.O_T_goal))
         upright = Rotation.from_quat(gripping(yaw)) * EE_R_peg.inv()
         goal = scene.O_T_goal.p_m - np.array([0.0, 0.0, depth_m])

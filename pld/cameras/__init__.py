@@ -1,0 +1,1 @@
+"""Cameras: RealSense, a fake, and what keeps one alive."""

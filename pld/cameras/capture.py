@@ -78,8 +78,12 @@ class Recovery:
             self.state = CameraState.FAILED
 
     def was_reset(self, t_s: float) -> None:
-        """The reset was carried out, or was not possible; reopen once the camera has settled."""
+        """The reset was carried out; reopen once the camera has settled."""
         self.state, self.due_s = CameraState.WAITING, t_s + self._policy.settle_s
+
+    def refused_reset(self, reason: str) -> None:
+        """The camera is absent or cannot be reset: nothing is left to try."""
+        self.state, self.reason = CameraState.FAILED, reason
 
     def tick(self, t_s: float) -> CameraState:
         """The state at `t_s`: waiting ends when it is due."""
@@ -197,5 +201,6 @@ class Capture:
         try:
             self._camera.reset()
         except CameraError as error:
-            self.recovery.reason = str(error)
+            self.recovery.refused_reset(str(error))
+            return
         self.recovery.was_reset(self._clocks.steady_s())

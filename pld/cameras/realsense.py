@@ -166,7 +166,8 @@ class RealSenseCamera:
         rs = _pyrealsense2()
         arrival = rs.frame_metadata_value.time_of_arrival
         if frame.get_frame_timestamp_domain() != rs.timestamp_domain.hardware_clock:
-            return round(frame.get_timestamp() * 1e6)
+            timestamp_ms: float = frame.get_timestamp()
+            return round(timestamp_ms * 1e6)
         if frame.supports_frame_metadata(arrival):
             return int(frame.get_frame_metadata(arrival)) * 1_000_000
         raise CameraError(

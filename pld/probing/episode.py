@@ -129,6 +129,8 @@ def on_step(
     """One control step passed; `answered` says whether the step before it had a base action."""
     if mode is ControlMode.FAULT and episode.state is EpisodeState.RUNNING:
         return end(episode, t_ns, Outcome.FAILURE, "robot_fault")
+    if mode is ControlMode.FAULT and episode.state is EpisodeState.RESETTING:
+        return _give_up(episode, "robot_fault")
     if episode.state is EpisodeState.RUNNING:
         return _running_step(episode, t_ns, step, answered=answered)
     if episode.want is Want.NOTHING or episode.finished:
@@ -136,15 +138,20 @@ def on_step(
     closing = episode.want in (Want.RECORD, Want.CLOSE_RECORD)
     limit_s = episode.plan.record_timeout_s if closing else episode.plan.reset_timeout_s
     if t_ns - episode.since_ns > limit_s * 1e9:
-        return replace(
-            episode,
-            want=Want.FINISH,
-            state=EpisodeState.ENDED,
-            termination_reason=f"{episode.want.value}_timed_out",
-            finished=True,
-            failed=True,
-        )
+        return _give_up(episode, f"{episode.want.value}_timed_out")
     return episode
+
+
+def _give_up(episode: Episode, reason: str) -> Episode:
+    """End the run: it cannot go on without the operator."""
+    return replace(
+        episode,
+        want=Want.FINISH,
+        state=EpisodeState.ENDED,
+        termination_reason=reason,
+        finished=True,
+        failed=True,
+    )
 
 
 def _running_step(episode: Episode, t_ns: int, step: int, *, answered: bool) -> Episode:

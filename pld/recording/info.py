@@ -39,6 +39,8 @@ def episode_info(folder: Path) -> EpisodeInfo:
     except RecordingError as error:
         return EpisodeInfo(folder, None, "", size, str(error))
     problem = verdict.error
+    if verdict.undecodable:
+        problem = problem or f"{verdict.undecodable} messages do not fit the types of this version"
     if part_path(folder).exists():
         problem = problem or f"not recovered; run: pld bag recover {folder}"
     return EpisodeInfo(folder, verdict, outcome, size, problem)

@@ -112,10 +112,9 @@ class BagFile:
         self, topics: Sequence[str] | None = None, at_ns: int | None = None
     ) -> Iterator[RawMessage]:
         """Messages in log time order, of `topics` only, and logged exactly at `at_ns` if given."""
-        end = None if at_ns is None else at_ns + 1
         with self.path.open("rb") as stream:
             for _, channel, message in make_reader(stream).iter_messages(
-                topics=topics, start_time=at_ns, end_time=end
+                topics=topics, starting_at=at_ns, ending_at=at_ns
             ):
                 yield _raw(channel.topic, message)
 

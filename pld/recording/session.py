@@ -60,6 +60,7 @@ class SessionConfig:
     run_dir: Path
     min_free_bytes: int = MIN_FREE_BYTES
     drain_s: float = 0.25
+    drain_limit_s: float = 3.0
     writer: WriterConfig = field(default_factory=WriterConfig)
 
 
@@ -121,10 +122,13 @@ class RecordingSession:
             self._writer.put(message)
         if self._drain is not None:
             self._drain.on_message(message)
-        self.poll(message.log_time_ns)
+        if self._writer is not None and self._writer.failure:
+            self._give_up(self._writer.failure)
+        elif self._drain is not None and self._drain.has_everything:
+            self._close("")
 
     def poll(self, now_ns: int) -> None:
-        """Notice failed writes and the end of the drain; `now_ns` on the clock of log times."""
+        """Notice failed writes and the end of the drain; to be called about 20 times a second."""
         if self._writer is not None and self._writer.failure:
             self._give_up(self._writer.failure)
         elif self._drain is not None and self._drain.is_complete(now_ns):
@@ -155,8 +159,9 @@ class RecordingSession:
             if update.state is EpisodeState.ENDED and self._drain is None:
                 self._drain = Drain(
                     message.publish_time_ns,
-                    message.log_time_ns + round(self._config.drain_s * 1e9),
                     self._activity.active(message.publish_time_ns),
+                    round(self._config.drain_s * 1e9),
+                    round(self._config.drain_limit_s * 1e9),
                 )
 
     def _open(self, update: EpisodeUpdate, now_ns: int) -> None:

@@ -117,7 +117,7 @@ class EpisodeStatistics:
         try:
             count.add(message)
             self._look_into(count.topic, message)
-        except (RecordingError, ContractError, ValueError):
+        except (RecordingError, ContractError, ValueError, AttributeError):
             self.undecodable += 1
 
     def add_dropped(self, topic: str, count: int) -> None:

@@ -110,7 +110,8 @@ def arm_state(message: Any) -> ArmState:
         control_mode=ControlMode(message.control_mode),
         errors=tuple(message.errors),
         applied_step=int(message.applied_step),
-        applied_ns=time_ns(message.applied_stamp),
+        applied_ns=_later_time_ns(message, "applied_stamp"),
+        held_ns=_later_time_ns(message, "held_stamp"),
     )
 
 
@@ -204,6 +205,11 @@ def unknown_update(episode_id: str) -> EpisodeUpdate:
     return EpisodeUpdate(
         0, episode_id, 0, EpisodeState.IDLE, "", "", "", 0, 0, -1, Outcome.UNLABELLED, ""
     )
+
+
+def _later_time_ns(message: Any, field: str) -> int:
+    """A time that older bags do not have; 0 there, which means never."""
+    return time_ns(getattr(message, field)) if hasattr(message, field) else 0
 
 
 def _vector(values: Any) -> Array:

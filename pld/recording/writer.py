@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from pld.errors import RecordingError
+from pld.errors import ConfigError, RecordingError
 from pld.recording.bag import (
     EPISODE_RECORD,
     METADATA_NAME,
@@ -28,7 +28,7 @@ from pld.recording.bag import (
     RunDescription,
 )
 from pld.recording.durable import describe, rename_durably, write_durably
-from pld.recording.mcap_file import McapFile
+from pld.recording.mcap_file import COMPRESSIONS, McapFile
 from pld.recording.statistics import EpisodeStatistics
 
 Opener = Callable[[Path], IO[bytes]]
@@ -44,6 +44,10 @@ class WriterConfig:
     compression: str = "zstd"
     queue_bytes: int = 128 << 20
     flush_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.compression not in COMPRESSIONS:
+            raise ConfigError.unknown("compression", self.compression, COMPRESSIONS)
 
 
 def open_exclusively(path: Path) -> IO[bytes]:

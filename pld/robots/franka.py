@@ -10,6 +10,8 @@ import logging
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 from pld.errors import ConfigError, RobotError
 from pld.geometry import normalised
 from pld.robots.franka_config import FrankaConfig
@@ -17,13 +19,15 @@ from pld.robots.franky_link import Ended, FrankyLink, Lost
 from pld.robots.gripper import CLOSED, OPEN, Gripper
 from pld.robots.recovery import RecoveryRule
 from pld.robots.tracking import TrackingArm, Watcher
-from pld.types import ArmState, ControlMode
+from pld.types import ArmState, ControlMode, Pose
 
 __all__ = ["FrankaArm", "FrankaConfig"]
 
 GRIPPER_MODES = ("open", "close", "keep")
+NEARLY_OPEN = 0.9
 GRIPPER_TIMEOUT_NS = 10_000_000_000
 HOME_TIMEOUT_NS = 60_000_000_000
+RETREAT_TIMEOUT_NS = 10_000_000_000
 QUIET_PAUSE_S = 0.01
 
 logger = logging.getLogger(__name__)
@@ -47,16 +51,23 @@ class FrankaArm(TrackingArm):
         return self._recovery.total
 
     def connect(self) -> None:
-        """Open robot and hand; raises RobotError naming the address and the remedy. No motion."""
+        """Open robot and hand; raises RobotError naming the address and the remedy. No motion.
+
+        Errors that the robot already has are latched: they too wait for `recover`.
+        """
         with self._lock:
-            self._open()
+            link = self._open()
             self._mode = ControlMode.IDLE
+            found = link.errors_in_force()
+            if found:
+                self._latch(found, "found when connecting")
 
     def reset(self, gripper: str = "open", on_state: OnState | None = None) -> ArmState:
-        """Drive the gripper, go home, start tracking with the reference at the measured pose.
+        """Drive the gripper, rise, go home, start tracking with the reference at the measured pose.
 
         `gripper`: `open`, `close` or `keep`. `on_state` gets a state per control period meanwhile.
-        Raises RobotError when a fault is latched or the motion fails (which latches it).
+        The arm first rises straight to `retreat_height_m`, clear of what it stands in. Raises
+        RobotError when a fault is latched or the motion fails (which latches it).
         """
         if gripper not in GRIPPER_MODES:
             raise ConfigError.unknown("gripper mode", gripper, GRIPPER_MODES)
@@ -68,10 +79,13 @@ class FrankaArm(TrackingArm):
             self._clock.disarm()
             self._watcher(None)
         try:
+            if not link.is_tracking:
+                link.start_tracking()
+            self._drive_gripper(gripper, on_state)
+            self._retreat(on_state)
             with self._lock:
                 link.stop_tracking()
-            self._drive_gripper(gripper, on_state)
-            link.start_home()
+                link.start_home()
             self._pump(link.home_reached, on_state, HOME_TIMEOUT_NS, "reach home")
         except (Ended, Lost) as error:
             self._latch_from(error)
@@ -80,6 +94,17 @@ class FrankaArm(TrackingArm):
             self._start_tracking()
             self._recovery.completed_reset()
             return self._state()
+
+    def grasp(self, on_state: OnState | None = None) -> ArmState:
+        """Close the hand on what is laid between the fingers, while the arm holds its pose.
+
+        Raises RobotError when a fault is latched or comes meanwhile.
+        """
+        if self.fault:
+            raise RobotError(f"cannot grasp while {self._fault_text()} is latched; recover first")
+        self.hold()
+        self._drive_gripper("close", on_state)
+        return self._state()
 
     def recover(self) -> ArmState:
         """The operator's act: clear latched faults and hold the measured pose; the old target dies.
@@ -116,16 +141,17 @@ class FrankaArm(TrackingArm):
             self._drop()
             self._mode = ControlMode.IDLE
 
-    def _open(self) -> None:
-        self._link = FrankyLink.open(self.config)
+    def _open(self) -> FrankyLink:
+        link = self._link = FrankyLink.open(self.config)
         if self.config.gripper:
             self._gripper = Gripper(
-                self._link.open_gripper(),
+                link.open_gripper(),
                 open_width_m=self.config.gripper_open_width_m,
                 speed_m_s=self.config.gripper_speed_m_s,
                 force_n=self.config.gripper_force_n,
             )
-        self._reading = self._link.read()
+        self._reading = link.read()
+        return link
 
     def _connected(self) -> FrankyLink:
         if self._link is None:
@@ -148,8 +174,26 @@ class FrankaArm(TrackingArm):
         gripper = self._gripper
         if gripper is None or mode == "keep":
             return
+        if mode == "close" or gripper.width_m < NEARLY_OPEN * self.config.gripper_open_width_m:
+            gripper.forget()
         gripper.command(OPEN if mode == "open" else CLOSED)
         self._pump(lambda: gripper.is_done, on_state, GRIPPER_TIMEOUT_NS, f"{mode} the gripper")
+
+    def _retreat(self, on_state: OnState | None) -> None:
+        """Rise straight up under impedance control until clear."""
+        height_m, lead_m = self.config.retreat_height_m, self.config.translational_clip_m / 2
+        if self._reading is None or self._reading.O_T_EE.p_m[2] >= height_m:
+            return
+        start = self._reading.O_T_EE
+
+        def is_clear() -> bool:
+            with self._lock:
+                now = self._reading.O_T_EE.p_m[2] if self._reading else start.p_m[2]
+                target = np.array([*start.p_m[:2], min(now, height_m) + lead_m])
+                self._set_reference(Pose(target, start.q_xyzw))
+                return bool(now >= height_m)
+
+        self._pump(is_clear, on_state, RETREAT_TIMEOUT_NS, "rise from where it stands")
 
     def _pump(
         self, done: Callable[[], bool], on_state: OnState | None, timeout_ns: int, what: str

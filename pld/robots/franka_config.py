@@ -32,7 +32,8 @@ class FrankaConfig:
     `realtime`: `enforce` needs a PREEMPT_RT kernel; `ignore` is for simulation. `clock`: stamps are
     `robot` time (twin) or `host` time (hardware). The error clips bound the distance [m], [rad]
     from the measured pose to the tracked one, and so the force near stiffness x clip.
-    `watchdog_ms` of robot time without a command makes the arm hold; None: see `watchdog_ns`.
+    `retreat_height_m`: a reset first rises to this height of EE in O. `watchdog_ms` of robot time
+    without a command makes the arm hold; None: see `watchdog_ns`.
     `clock_guard_s` of steady time without robot time latches `robot_time_stopped`.
     """
 
@@ -52,6 +53,7 @@ class FrankaConfig:
     lower_q_rad: tuple[float, ...] = FR3_LOWER_RAD
     upper_q_rad: tuple[float, ...] = FR3_UPPER_RAD
     dynamics_factor: float = 0.1
+    retreat_height_m: float = 0.15
     gripper: bool = True
     gripper_speed_m_s: float = 0.05
     gripper_force_n: float = 40.0
@@ -115,6 +117,7 @@ _RANGES = {
     "collision_torque_nm": (1.0, 100.0),
     "collision_force_n": (1.0, 200.0),
     "dynamics_factor": (0.01, 1.0),
+    "retreat_height_m": (-1.0, 0.8),
     "gripper_speed_m_s": (0.005, 0.2),
     "gripper_force_n": (1.0, 140.0),
     "gripper_open_width_m": (0.005, 0.08),

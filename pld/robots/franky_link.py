@@ -195,6 +195,13 @@ class FrankyLink:
                 raise self._translated(error) from error
         raise Ended(self._error_names(), "the robot keeps its errors")
 
+    def errors_in_force(self) -> tuple[str, ...]:
+        """Names of the errors that the robot has now; raises Lost."""
+        try:
+            return _names(self._robot.state.current_errors)
+        except self._failures() as error:
+            raise Lost(str(error)) from error
+
     def check_time_runs(self) -> None:
         """Raise Ended while robot time stands still."""
         first = self.read().t_ns
@@ -244,9 +251,14 @@ class FrankyLink:
 
     def _error_names(self) -> tuple[str, ...]:
         state = self._robot.state
-        errors = (state.current_errors, state.last_motion_errors)
-        names = [n for n in dir(type(errors[0])) if not n.startswith("_")]
-        return tuple(n for n in names if any(getattr(e, n) is True for e in errors))
+        return tuple(
+            dict.fromkeys((*_names(state.current_errors), *_names(state.last_motion_errors)))
+        )
+
+
+def _names(errors: Any) -> tuple[str, ...]:
+    names = [name for name in dir(type(errors)) if not name.startswith("_")]
+    return tuple(name for name in names if getattr(errors, name) is True)
 
 
 def _franky() -> ModuleType:

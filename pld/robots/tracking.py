@@ -39,6 +39,8 @@ class TrackingArm:
         self.held_at_ns = 0
         self.refused = 0
         self.applied_step = 0
+        self.applied_ns = 0
+        self.held_ns = 0
         self._watcher: Watcher = watcher or (lambda _: None)
         self._clock = StepClock(config.period_ns, config.watchdog_ns)
         self._guard = TimeGuard(config.clock_guard_s)
@@ -89,6 +91,7 @@ class TrackingArm:
                 return
             self._clock.commanded(reading.t_ns)
             self.applied_step = command.step
+            self.applied_ns = self._stamp_ns(reading)
             if command.hold:
                 self._hold()
             else:
@@ -134,6 +137,7 @@ class TrackingArm:
         if self._mode is not ControlMode.TRACKING or self._reading is None:
             return
         self._mode = ControlMode.HOLDING
+        self.held_ns = self._stamp_ns(self._reading)
         self._set_reference(self._reading.O_T_EE)
 
     def _track(self, reading: Reading, command: Command) -> None:
@@ -176,7 +180,7 @@ class TrackingArm:
             raise RobotError(f"nothing was read from {self.config.address}; connect first")
         gripper = self._gripper
         return ArmState(
-            t_ns=reading.t_ns if self.config.clock == "robot" else reading.host_ns,
+            t_ns=self._stamp_ns(reading),
             step=self._clock.step,
             q_rad=reading.q_rad,
             dq_rad_s=reading.dq_rad_s,
@@ -188,4 +192,11 @@ class TrackingArm:
             gripper_open=gripper.commanded if gripper else OPEN,
             control_mode=self._mode,
             errors=self.fault,
+            applied_step=self.applied_step,
+            applied_ns=self.applied_ns,
+            held_ns=self.held_ns,
         )
+
+    def _stamp_ns(self, reading: Reading) -> int:
+        """Graph-clock time of a reading: robot time in the twin, host time on hardware."""
+        return reading.t_ns if self.config.clock == "robot" else reading.host_ns

@@ -6,7 +6,7 @@ gives bit-identical episodes for equal seeds and commands on one machine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,9 +31,9 @@ class UnstableSimulationError(RobotError):
 class TwinConfig:
     """How the lockstep twin runs; `image_px` is (width, height), None draws nothing."""
 
-    spec: ActionSpec = ActionSpec()
-    scene: SceneOptions = SceneOptions(timestep_s=0.002)
-    gains: ImpedanceGains = ImpedanceGains()
+    spec: ActionSpec = field(default_factory=ActionSpec)
+    scene: SceneOptions = field(default_factory=lambda: SceneOptions(timestep_s=0.002))
+    gains: ImpedanceGains = field(default_factory=ImpedanceGains)
     feedforward: bool = False
     grasp_force_n: float = 40.0
     max_joint_speed_rad_s: float = 20.0

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,3 +35,18 @@ class StepGuard:
         if step != self.newest_step or step <= self.answered_step:
             return replace(self, refused=self.refused + 1), False
         return replace(self, answered_step=step), True
+
+
+@dataclass(frozen=True)
+class EarlyAnswer(Generic[T]):
+    """Keeps an answer that overtook the arm state that it answers: topics are not ordered.
+
+    `step` -1 keeps nothing.
+    """
+
+    step: int = -1
+    answer: T | None = None
+
+    def due(self, step: int) -> T | None:
+        """The kept answer if it is one to `step`, which has now come."""
+        return self.answer if step == self.step else None

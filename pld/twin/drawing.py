@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -79,8 +82,13 @@ class Drawing:
         return units
 
 
-def _gl_context(width_px: int, height_px: int) -> mujoco.GLContext:
+def _gl_context(width_px: int, height_px: int) -> Any:
+    """An EGL context unless MUJOCO_GL asks for another, whoever imported mujoco first."""
     try:
+        if os.environ.get("MUJOCO_GL") == "egl":
+            from mujoco.egl import GLContext
+
+            return GLContext(width_px, height_px)
         return mujoco.GLContext(width_px, height_px)
     except Exception as error:  # the OpenGL loaders raise errors of many kinds
         raise MissingPackageError(

@@ -42,6 +42,7 @@ NS_PER_MS = 1_000_000
 SETTLE_MS = 150
 FIRST_REPLY_MS = 500
 GRIPPER_STATE_EVERY_MS = 5
+LOOK_FOR_CLIENTS_MS = 10
 COMMAND_BYTES = UDPCommand.STRUCT.size
 DEFAULT_THRESHOLDS = CollisionBehaviour.uniform(20.0, 30.0)
 _MOTION_MODES = {
@@ -132,6 +133,11 @@ class FciServer(LoopbackServer, FrankaRobotServer):  # type: ignore[misc]
             return False
         return self.t_ms >= self._replies_from_ms
 
+    def still_owes_a_reply(self) -> bool:
+        """Serve the connection, which may end the motion, and look again."""
+        self.poll_tcp()
+        return self.expects_reply
+
     def hear(self) -> bool:
         """Take in what has arrived over UDP; whether this period's reply was settled.
 
@@ -154,9 +160,10 @@ class FciServer(LoopbackServer, FrankaRobotServer):  # type: ignore[misc]
 
     def act(self) -> None:
         """Apply the newest command to the arm and serve connections; once per millisecond."""
-        if not self.faults.is_silent(self.t_ms * NS_PER_MS):
+        look_for_clients = self.t_ms % LOOK_FOR_CLIENTS_MS == 0
+        silent = self.faults.is_silent(self.t_ms * NS_PER_MS)
+        if not silent and (self.tcp_connected or look_for_clients):
             self.poll_tcp()
-            self.turned_away += self.turn_away()
         self._release_delayed()
         if self.t_ms < self._settle_until_ms:
             self._FrankaRobotServer__holding_q = tuple(self.robot.q_rad)
@@ -165,9 +172,10 @@ class FciServer(LoopbackServer, FrankaRobotServer):  # type: ignore[misc]
         except (ValueError, FloatingPointError):
             logger.exception("a command that cannot be followed")
             self.reflex(frozenset({"controller_torque_discontinuity"}))
-        self.gripper_server.step()
-        if self.t_ms % 20 == 0:
-            self.turned_away += self.gripper_server.turn_away()
+        self.gripper_server.step(look_for_clients=look_for_clients)
+        if look_for_clients:
+            self.turned_away += self.turn_away(self.t_ms)
+            self.turned_away += self.gripper_server.turn_away(self.t_ms)
 
     def observe(self, t_ms: int) -> None:
         """Measure the arm at robot time `t_ms` and set off the reflexes that are due."""

@@ -44,7 +44,8 @@ class FciGripper(LoopbackServer, FrankaGripperServer):  # type: ignore[misc]
         )
         self._pending_command_id = None
 
-    def step(self) -> None:
+    def step(self, *, look_for_clients: bool) -> None:
         """Hear commands and watch the running one; once per millisecond."""
-        self.poll_tcp()
+        if self.tcp_connected or look_for_clients:
+            self.poll_tcp()
         self._post_process_commands()

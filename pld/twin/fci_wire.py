@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import select
 import socket
+import struct
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ from franky_sim.franka_server import Command, ConnectCommand, ConnectStatus, Mes
 from pld.twin.reflexes import CollisionBehaviour
 
 REFUSED = 1
+CONNECT_ANSWER_BYTES = 8
+PATIENCE_MS = 200
 
 logger = logging.getLogger(__name__)
 
@@ -77,15 +81,17 @@ class Connect(ConnectCommand):  # type: ignore[misc]
     """Connects a client of the right version and turns any other away, as the robot does."""
 
     def handle(self, server: Any, command_type_struct: str = "I") -> None:
-        """Answer with the version; refuse a client of another one."""
-        if self.version == server.library_version:
-            super().handle(server, command_type_struct=command_type_struct)
-            return
-        header = MessageHeader(self.command_type, self.command_id, 8)
-        status = ConnectStatus.kIncompatibleLibraryVersion.value
-        words = status.to_bytes(2, "little") + server.library_version.to_bytes(2, "little")
-        self.client_socket.sendall(header.to_bytes(command_type_struct) + words + bytes(4))
-        server.reset_state()
+        """Answer with the server's version; refuse a client of another one."""
+        fits = self.version == server.library_version
+        status = ConnectStatus.kSuccess if fits else ConnectStatus.kIncompatibleLibraryVersion
+        header = MessageHeader(self.command_type, self.command_id, CONNECT_ANSWER_BYTES)
+        answer = struct.pack(f"<{server.status_width}H", status.value, server.library_version)
+        message = header.to_bytes(command_type_struct) + answer.ljust(CONNECT_ANSWER_BYTES, b"\0")
+        self.client_socket.sendall(message)
+        if fits:
+            server._setup_udp_connection(self.network_udp_port)
+        else:
+            server.reset_state()
 
 
 class Move(MoveCommand):  # type: ignore[misc]
@@ -127,6 +133,7 @@ class LoopbackServer:
 
     command_width = "I"
     status_width = "B"
+    _knocked_ms: int | None = None
 
     def harden(self, version: int, **classes: Any) -> None:
         """Set the server version and replace command classes by the command's name."""
@@ -144,14 +151,23 @@ class LoopbackServer:
         udp.setblocking(False)
         self._FrankaServer__udp_socket: socket.socket | None = udp
 
-    def turn_away(self) -> int:
-        """Close the connections of further clients while one is served; returns how many."""
-        if self._FrankaServer__udp_socket is None:
+    def turn_away(self, t_ms: int) -> int:
+        """Close the connections of further clients while one is served; returns how many.
+
+        They are left waiting for PATIENCE_MS first: the client that is served may be leaving.
+        """
+        listener = self._FrankaServer__server_socket  # type: ignore[attr-defined]
+        if self._FrankaServer__udp_socket is None or not select.select([listener], [], [], 0)[0]:
+            self._knocked_ms = None
+            return 0
+        if self._knocked_ms is None:
+            self._knocked_ms = t_ms
+        if t_ms - self._knocked_ms < PATIENCE_MS:
             return 0
         count = 0
         with contextlib.suppress(BlockingIOError):
             while True:
-                extra, _ = self._FrankaServer__server_socket.accept()  # type: ignore[attr-defined]
+                extra, _ = listener.accept()
                 extra.close()
                 count += 1
         return count

@@ -2,8 +2,8 @@
 
 The Cartesian law is that of franky's impedance tracker (torque mode; read in its public source):
 clipped pose error in base axes, damping 2 sqrt(K), twist feed-forward, a posture task in the
-null space, a bound on the torque's rate; gravity and Coriolis terms are compensated. The hand is
-franky-sim's: a position law per finger with a speed cap.
+null space, a bound on the torque's rate; gravity and Coriolis terms are compensated. The hand
+follows a goal that moves at its speed limit.
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ class CartesianImpedance:
 
     def jacobian(self, data: mujoco.MjData) -> Array:
         """Geometric Jacobian (6, 7) of EE in base axes: linear, then angular velocity."""
-        mujoco.mj_jacSite(
-            self._model, data, self._jacobian[:3], self._jacobian[3:], self._site
-        )
+        mujoco.mj_jacSite(self._model, data, self._jacobian[:3], self._jacobian[3:], self._site)
         return self._jacobian[:, :ARM_DOF]
 
     def drive(self, data: mujoco.MjData) -> None:
@@ -96,11 +94,16 @@ class CartesianImpedance:
         mujoco.mju_subQuat(self._turn, self._target_wxyz, self._quat)
         self._error[:3] = self._target_p - data.site_xpos[self._site]
         self._error[3:] = rotation.reshape(3, 3) @ self._turn
-        return np.minimum(np.maximum(self._error, -self._clip), self._clip)
+        clipped: Array = np.minimum(np.maximum(self._error, -self._clip), self._clip)
+        return clipped
 
 
 class HandServo:
-    """Drives both fingers to a width with bounded speed and force, as franky-sim's hand does."""
+    """Drives both fingers to a width with bounded speed and force, as the Franka hand does.
+
+    Each finger follows a goal that moves at the speed limit, so that its speed does not depend on
+    the timestep; blocked by an object it pushes with up to STIFFNESS_N_M times what is left.
+    """
 
     STIFFNESS_N_M = 1000.0
     DAMPING_NS_M = 50.0
@@ -110,12 +113,18 @@ class HandServo:
     def __init__(self, model: mujoco.MjModel) -> None:
         joints = [model.joint(f"{PREFIX}finger_joint{i}") for i in (1, 2)]
         self._addresses = [(int(j.qposadr[0]), int(j.dofadr[0])) for j in joints]
-        self.goal_width_m = OPEN_WIDTH_M
-        self.force_n = 70.0
+        self._timestep_s = float(model.opt.timestep)
+        self.half_m = OPEN_WIDTH_M / 2
+        self.set_goal(OPEN_WIDTH_M, 70.0)
 
-    def set_goal(self, width_m: float, force_n: float) -> None:
-        """Go to `width_m` between the fingers with at most `force_n` per finger."""
+    def reset(self, data: mujoco.MjData) -> None:
+        """Start from where the fingers are now."""
+        self.half_m = self.width_m(data) / 2
+
+    def set_goal(self, width_m: float, force_n: float, speed_m_s: float = MAX_SPEED_M_S) -> None:
+        """Go to `width_m` with at most `force_n` and `speed_m_s` per finger."""
         self.goal_width_m, self.force_n = width_m, min(force_n, self.MAX_FORCE_N)
+        self._speed_m_s = min(speed_m_s, self.MAX_SPEED_M_S)
 
     def width_m(self, data: mujoco.MjData) -> float:
         """Measured distance between the fingers [m]."""
@@ -123,10 +132,11 @@ class HandServo:
 
     def drive(self, data: mujoco.MjData) -> None:
         """Write this substep's finger forces."""
+        stride = self._speed_m_s * self._timestep_s
+        move = min(stride, max(-stride, self.goal_width_m / 2 - self.half_m))
+        self.half_m += move
+        speed = move / self._timestep_s
         for position, dof in self._addresses:
-            speed = float(data.qvel[dof])
-            ahead = self.goal_width_m / 2 - float(data.qpos[position])
-            force = self.STIFFNESS_N_M * ahead - self.DAMPING_NS_M * speed
-            if abs(speed) > self.MAX_SPEED_M_S and speed * force > 0:
-                force = -self.DAMPING_NS_M * speed
+            force = self.STIFFNESS_N_M * (self.half_m - float(data.qpos[position]))
+            force += self.DAMPING_NS_M * (speed - float(data.qvel[dof]))
             data.qfrc_applied[dof] = max(-self.force_n, min(self.force_n, force))

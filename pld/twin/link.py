@@ -127,11 +127,12 @@ class TwinLink:
     def instant(self, number: int) -> Instant | None:
         """Camera instant `number`; None when it is still to come or no longer kept."""
         page = self._page
+        if number > self.instants:
+            return None
         slot = (number - 1) % INSTANTS
         t_ns = int(page["instant_t_ns"][0, slot])
         qpos = page["instant_qpos"][0, slot, : int(page["nq"][0])].copy()
-        latest = self.instants
-        if not latest - INSTANTS + 1 < number <= latest:
+        if number <= self.instants - INSTANTS + 1:
             return None
         return Instant(number, t_ns, qpos)
 

@@ -151,15 +151,9 @@ class TwinLoop:
         deadline = began + server.watch.patience_ns()
         if server.faults.is_silent(self.t_ms * NS_PER_MS):
             return
-        while True:
-            left = deadline - self._clock_ns()
-            if left <= 0:
-                break
+        while (left := deadline - self._clock_ns()) > 0:
             select.select(server.client_sockets(), [], [], min(left / 1e9, 0.05))
-            if server.hear():
-                break
-            server.poll_tcp()
-            if not server.expects_reply:
+            if server.hear() or not server.still_owes_a_reply():
                 break
         self._times.client_wait_ns += self._clock_ns() - began
 

@@ -23,7 +23,7 @@ from pld.types import Array, Pose
 if TYPE_CHECKING:
     from pld.twin.tasks.base import InitialState, Task
 
-GRASP_SETTLE_S = 0.3
+GRASP_SETTLE_S = 0.5
 HELD = slice(0, ROBOT_NQ + 7)
 
 
@@ -41,6 +41,7 @@ class Physics:
         self._hand_bodies = [self.model.body(name).id for name in bodies]
         self._object_dof = int(self.model.body(task.object_body).dofadr[0])
         self._grasped: Array | None = None
+        self._grasp_half_m = 0.0
 
     def reset(self, initial: InitialState) -> None:
         """Arm at home and at rest, objects as `initial` says, the start's grasp closed."""
@@ -50,9 +51,9 @@ class Physics:
         data.qpos[ARM_DOF:ROBOT_NQ] = OPEN_WIDTH_M / 2
         mujoco.mj_forward(model, data)
         self.hand.set_goal(OPEN_WIDTH_M, self.task.grasp_force_n)
+        self.hand.reset(data)
         self.task.lay(model, data, initial)
         if self.task.grasped_at_start:
-            self.hand.set_goal(0.0, self.task.grasp_force_n)
             self._settle_grasp()
         mujoco.mj_forward(model, data)
         self.arm.reset(data, self.O_T_EE())
@@ -78,7 +79,8 @@ class Physics:
 
     def O_dP_EE(self) -> Array:  # noqa: N802
         """Twist (6,) of EE in O now [m/s, rad/s]."""
-        return self.arm.jacobian(self.data) @ self.data.qvel[:ARM_DOF]
+        twist: Array = self.arm.jacobian(self.data) @ self.data.qvel[:ARM_DOF]
+        return twist
 
     def external_wrench(self) -> Array:
         """Net contact wrench (6,) that acts on hand and fingers, about EE, base axes [N, Nm].
@@ -111,11 +113,15 @@ class Physics:
     def _settle_grasp(self) -> None:
         """Let the fingers close on the object, once; it is the same at every start."""
         data = self.data
+        self.hand.set_goal(0.0, self.task.grasp_force_n)
         if self._grasped is None:
             mujoco.mj_forward(self.model, data)
             self.arm.reset(data, self.O_T_EE())
+            self.hand.reset(data)
             self.simulate(round(GRASP_SETTLE_S / self.model.opt.timestep))
             self._grasped = np.array(data.qpos[HELD])
+            self._grasp_half_m = self.hand.half_m
+        self.hand.half_m = self._grasp_half_m
         data.qpos[HELD] = self._grasped
         data.qvel[:] = 0.0
         data.time = 0.0

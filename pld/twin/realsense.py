@@ -20,6 +20,7 @@ from pld.types import Intrinsics
 
 FPS = 30
 POLL_S = 0.001
+PAUSE_AFTER_FRAME_S = 0.010
 IDLE_BEFORE_REOPEN_S = 0.1
 COLOR_UID, DEPTH_UID = 1, 2
 
@@ -59,6 +60,7 @@ class TwinCamera:
             if frame is not None:
                 self._device.push(frame)
                 idle_since = now
+                self._stop.wait(PAUSE_AFTER_FRAME_S)
                 continue
             if now - idle_since > IDLE_BEFORE_REOPEN_S:
                 self._reader.reopen_if_replaced()
@@ -80,7 +82,9 @@ class SoftwareDevice:
     Timestamps are robot time [ms] in the global time domain, as of a synchronised D435.
     """
 
-    def __init__(self, serial: str, intrinsics: Intrinsics, *, depth: bool) -> None:
+    def __init__(
+        self, serial: str, intrinsics: Intrinsics, *, depth: bool, usb: str = "3.2"
+    ) -> None:
         self._rs = rs = _pyrealsense2()
         self._intrinsics = intrinsics
         self.context = rs.context()
@@ -91,7 +95,7 @@ class SoftwareDevice:
         self._device = rs.software_device()
         self._device.register_info(rs.camera_info.name, "Intel RealSense D435 (software)")
         self._device.register_info(rs.camera_info.serial_number, serial)
-        self._device.register_info(rs.camera_info.usb_type_descriptor, "3.2")
+        self._device.register_info(rs.camera_info.usb_type_descriptor, usb)
         self._sensors = [self._color_sensor()]
         if depth:
             self._sensors.append(self._depth_sensor())

@@ -9,7 +9,7 @@ import numpy as np
 from pld.types import Array
 
 JOINT_VELOCITY_LIMIT_RAD_S = np.array([2.62, 2.62, 2.62, 2.62, 5.26, 4.18, 5.26])
-FILTER_S = 0.008
+FILTER_S = 0.015
 PERIOD_S = 0.001
 
 

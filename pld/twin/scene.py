@@ -145,7 +145,7 @@ def _paint_arm(scene: ET.Element) -> None:
 def _add_table(world: ET.Element) -> None:
     ground = _named(world, "geom", "ground")
     ground.attrib.pop("material", None)
-    ground.attrib.update(pos="0 0 -0.75", size="4 4 4", rgba="0.45 0.47 0.50 1")
+    ground.attrib.update(pos="0 0 -0.75", size="15 15 15", rgba="0.45 0.47 0.50 1")
     ET.SubElement(
         world,
         "geom",
@@ -215,7 +215,7 @@ def camera_intrinsics(
     )
 
 
-def _parent_T_optical(model: mujoco.MjModel, camera: str) -> Pose:
+def _optical_pose_in_parent(model: mujoco.MjModel, camera: str) -> Pose:
     """Pose of the optical frame (x right, y down, z forward) in the camera's parent body."""
     matrix = np.eye(4)
     rotation = np.zeros(9)
@@ -227,10 +227,10 @@ def _parent_T_optical(model: mujoco.MjModel, camera: str) -> Pose:
 
 def O_T_camera(model: mujoco.MjModel) -> Pose:  # noqa: N802
     """Pose of the third-person camera's optical frame (z forward) in the robot base O."""
-    return _parent_T_optical(model, "third_person")
+    return _optical_pose_in_parent(model, "third_person")
 
 
 def EE_T_camera(model: mujoco.MjModel) -> Pose:  # noqa: N802
     """Pose of the wrist camera's optical frame (z forward) in the end effector EE."""
-    EE_T_hand = Pose(np.array([0.0, 0.0, -HAND_T_EE_Z_M]), np.array([0.0, 0.0, 0.0, 1.0]))  # noqa: N806
-    return compose(EE_T_hand, _parent_T_optical(model, "wrist"))
+    EE_T_hand = Pose(np.array([0.0, 0.0, -HAND_T_EE_Z_M]), np.array([0.0, 0.0, 0.0, 1.0]))
+    return compose(EE_T_hand, _optical_pose_in_parent(model, "wrist"))

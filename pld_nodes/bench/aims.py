@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,8 +57,9 @@ def report(
         json_path.parent.mkdir(parents=True, exist_ok=True)
         document = {
             "title": title,
+            "command": "pld " + " ".join(arguments_without_json(sys.argv[1:])),
             "machine": machine(),
-            "figures": [asdict(f) | {"met": f.met} for f in figures],
+            "figures": [asdict(f) | {"met": f.met, "aim": f.aim()} for f in figures],
         }
         json_path.write_text(json.dumps(document, indent=1) + "\n")
     return all(figure.met is not False for figure in figures)
@@ -72,3 +74,13 @@ def machine() -> dict[str, object]:
         "kernel": platform.release(),
         "python": platform.python_version(),
     }
+
+
+def arguments_without_json(arguments: Sequence[str]) -> list[str]:
+    """The command line as somebody else would type it: without where the JSON went."""
+    kept, skip = [], False
+    for argument in arguments:
+        if not skip and argument != "--json":
+            kept.append(argument)
+        skip = argument == "--json"
+    return kept

@@ -86,6 +86,7 @@ def arm_state_to_msg(arm: types.ArmState) -> ArmState:
         errors=list(arm.errors),
         applied_step=max(arm.applied_step, 0),
         applied_stamp=stamp(max(arm.applied_ns, 0)),
+        held_stamp=stamp(max(arm.held_ns, 0)),
     )
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -26,6 +28,8 @@ T = TypeVar("T")
 EXIT_BAD_INPUT = 2
 EXIT_FAILED = 1
 SHUTDOWN_LIMIT_S = 30
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+HALT_SIGNAL = signal.SIGUSR1
 
 
 def qos_profile(qos: graph.Qos) -> QoSProfile:
@@ -83,14 +87,15 @@ class GraphNode(Node):
         return self.create_publisher(message_class(row.type), name, qos_profile(row.qos))
 
     def subscribe(
-        self, name: str, callback: Callable[..., None], *, raw: bool = False
+        self, name: str, callback: Callable[..., None], *, raw: bool = False, depth: int = 1
     ) -> Subscription:
-        """A subscription to a topic that the table lets this node read."""
+        """A subscription to a topic that the table lets this node read; `depth` at least."""
         row = graph.topic(name)
         if name not in graph.read_by(self.get_name()):
             raise ConfigError(f"{self.get_name()} may not read {name!r}: it is not in its row")
+        qos = dataclasses.replace(row.qos, depth=max(row.qos.depth, depth))
         return self.create_subscription(
-            message_class(row.type), name, callback, qos_profile(row.qos), raw=raw
+            message_class(row.type), name, callback, qos_profile(qos), raw=raw
         )
 
     def diagnose(self, t_ns: int, level: int, message: str, **values: object) -> None:
@@ -110,40 +115,59 @@ class GraphNode(Node):
         self.exit_code = exit_code
         self.finished = True
 
+    def halt(self) -> None:
+        """Stop moving at once, whatever else goes on: another process of the run has died."""
+
     def shutdown(self) -> None:
         """Let go of devices; called once before the process ends."""
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+def _finish_on_signal(node: GraphNode, executor: SingleThreadedExecutor) -> None:
+    """Finish on SIGINT or SIGTERM, halt on SIGUSR1, even while the main thread waits for a message.
+
+    The signal's byte on a pipe wakes a thread of its own, which wakes the executor.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+
+    def wait() -> None:
+        while True:
+            received = set(os.read(reader, 64))
+            if HALT_SIGNAL in received:
+                node.halt()
+            if received & STOP_SIGNALS:
+                break
+        node.finish(node.exit_code)
+        executor.wake()
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
 
 
 def run_node(kind: Callable[[], GraphNode]) -> None:
-    """Run one node until it finishes, fails or is interrupted; the process's exit code says which.
+    """Run one node until it finishes, fails or is told to stop; the process's exit code says which.
 
-    Exit codes: 0 finished or interrupted, 1 failed, 2 refused its parameters or surroundings.
+    Exit codes: 0 finished or told to stop, 1 failed, 2 refused its parameters or surroundings.
     """
     environment.prepare()
     rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
     node: GraphNode | None = None
     code = 0
     try:
         node = kind()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        while rclpy.ok() and not node.finished:
+        _finish_on_signal(node, executor)
+        for number in STOP_SIGNALS:
+            signal.signal(number, lambda *_: node.finish(node.exit_code))
+        signal.signal(HALT_SIGNAL, lambda *_: None)
+        while not node.finished:
             executor.spin_once(timeout_sec=0.2)
         code = node.exit_code
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
     except PldError as error:
         sys.stderr.write(f"error: {error}\n")
         code = EXIT_BAD_INPUT if node is None else EXIT_FAILED
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.alarm(SHUTDOWN_LIMIT_S)
         if node is not None:
             node.shutdown()

@@ -168,9 +168,7 @@ class Stream:
     ) -> Iterator[RawMessage]:
         """A whole episode at 20 Hz with one image per camera and step, from reset to end."""
         yield self.message(EPISODE, status_cdr(first_step * NS // 20, episode_id, 1))
-        yield self.message(
-            EPISODE, status_cdr(first_step * NS // 20, episode_id, 2, first_step)
-        )
+        yield self.message(EPISODE, status_cdr(first_step * NS // 20, episode_id, 2, first_step))
         for step in range(first_step, first_step + steps):
             yield from self.step(step)
         end_ns = (first_step + steps) * NS // 20
@@ -211,10 +209,16 @@ def session(run_dir: Path, **changes: Any) -> RecordingSession:
     return RecordingSession(config, topics(), lambda: RUN, **changes)
 
 
+def settle(recorder: RecordingSession) -> None:
+    """Let the time pass that an ended episode waits for late messages."""
+    recorder.poll(0)
+    recorder.poll(NS)
+
+
 def record(run_dir: Path, episode_id: str = "e0", steps: int = 20, **changes: Any) -> Path:
     """Record one whole episode; returns its folder."""
     recorder, stream = session(run_dir, **changes), Stream()
     for message in stream.episode(episode_id, steps):
         recorder.on_message(message)
-    recorder.poll(stream.now_ns + NS)
+    settle(recorder)
     return run_dir / "episodes" / episode_id

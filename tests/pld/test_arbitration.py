@@ -9,7 +9,7 @@ import pytest
 
 from pld.probing.arbitrator import NEVER, Offers, choose
 from pld.probing.episode import Episode, EpisodePlan, Want, begin, end, on_done, on_reward, on_step
-from pld.safety.watchdog import StepGuard
+from pld.safety.watchdog import EarlyAnswer, StepGuard
 from pld.types import ActionSource, ControlMode, EpisodeState, Outcome
 
 PLAN = EpisodePlan("run", 2, 100, horizon_s=1.0, rate_hz=20.0)
@@ -99,6 +99,22 @@ def test_a_robot_fault_ends_the_running_episode() -> None:
     assert episode.termination_reason == "robot_fault"
 
 
+def test_a_robot_fault_while_resetting_ends_the_run_as_failed() -> None:
+    episode = on_step(begin(Episode(PLAN), 0), 5, 1, ControlMode.FAULT, answered=True)
+    assert episode.finished
+    assert episode.failed
+    assert episode.termination_reason == "robot_fault"
+
+
+def test_a_task_that_starts_with_a_grasp_closes_the_hand_on_the_laid_scene() -> None:
+    episode = begin(Episode(replace(PLAN, grasped_at_start=True)), 0)
+    seen = []
+    while episode.state is not EpisodeState.RUNNING:
+        seen.append(episode.want)
+        episode = on_done(episode, episode.want, 1, 1)
+    assert seen == [Want.RESET_ARM, Want.RESET_SCENE, Want.GRASP, Want.RECORD]
+
+
 @pytest.mark.parametrize("want", [Want.RESET_ARM, Want.RESET_SCENE, Want.RECORD])
 def test_waiting_for_ever_ends_the_run_with_its_reason(want: Want) -> None:
     episode = begin(Episode(PLAN), 0)
@@ -137,3 +153,11 @@ def test_late_early_and_second_answers_are_refused_and_counted() -> None:
 def test_an_unanswered_step_is_counted_once() -> None:
     guard = StepGuard().on_state(1).on_state(2).on_state(3)
     assert guard.unanswered == 2
+
+
+def test_an_answer_that_overtook_its_state_waits_for_it_and_for_no_other() -> None:
+    early = EarlyAnswer(7, "answer")
+    assert early.due(7) == "answer"
+    assert early.due(6) is None
+    assert early.due(8) is None
+    assert EarlyAnswer().due(-2) is None

@@ -59,7 +59,7 @@ class Task(ABC):
         """Whether this instant counts; `SuccessMonitor` asks for it to last."""
 
     def lay(self, model: mujoco.MjModel, data: mujoco.MjData, initial: InitialState) -> None:
-        """Put the objects where `initial` says, at rest. Needs a current mj_forward, leaves none."""
+        """Put the objects where `initial` says, at rest; mj_forward is due before and after."""
         for name, qpos in initial.objects.items():
             joint = model.joint(name)
             start, dof = int(joint.qposadr[0]), int(joint.dofadr[0])

@@ -90,9 +90,7 @@ class PegInsertion(Task):
         rotation = Rotation.from_matrix(hand.xmat.reshape(3, 3))
         wxyz = rotation.as_quat(scalar_first=True)
         p_m = hand.xpos + rotation.apply([0.0, 0.0, HAND_T_EE_Z_M + EE_T_PEG_Z_M])
-        super().lay(
-            model, data, InitialState(0, "", {PEG_JOINT: np.concatenate([p_m, wxyz])})
-        )
+        super().lay(model, data, InitialState(0, "", {PEG_JOINT: np.concatenate([p_m, wxyz])}))
         for finger in (f"{PREFIX}finger_joint1", f"{PREFIX}finger_joint2"):
             joint = model.joint(finger)
             data.qpos[joint.qposadr[0]] = PEG_HALF_M[1]

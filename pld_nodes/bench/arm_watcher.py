@@ -1,0 +1,65 @@
+"""An observer beside the graph: what the arm's states and the episode said, while nodes die."""
+
+from __future__ import annotations
+
+import threading
+
+import rclpy
+from pld_interfaces.msg import ArmState, EpisodeStatus
+from rclpy.executors import SingleThreadedExecutor
+
+from pld import types
+from pld_nodes import graph
+from pld_nodes.ros import environment, messages
+from pld_nodes.ros.node import qos_profile
+
+
+class ArmWatcher:
+    """Subscribes to `arm/state` and `episode` in a context and a thread of its own."""
+
+    def __init__(self, namespace: str) -> None:
+        environment.prepare()
+        self.states: list[types.ArmState] = []
+        self.running = False
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self._node = rclpy.create_node("arm_watcher", context=self._context, namespace=namespace)
+        self._stop = threading.Event()
+        for name, kind, callback in (
+            ("arm/state", ArmState, self._on_state),
+            ("episode", EpisodeStatus, self._on_episode),
+        ):
+            self._node.create_subscription(
+                kind, name, callback, qos_profile(graph.topic(name).qos)
+            )
+        self._thread = threading.Thread(target=self._spin, daemon=True, name="watcher")
+
+    def __enter__(self) -> ArmWatcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(5.0)
+        self._node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+    def moving(self) -> bool:
+        """Whether the arm tracks commands of a running episode at more than 5 cm/s."""
+        if not self.running or not self.states:
+            return False
+        last = self.states[-1]
+        speed = float((last.O_dP_EE[:3] ** 2).sum() ** 0.5)
+        return last.control_mode is types.ControlMode.TRACKING and speed > 0.05
+
+    def _spin(self) -> None:
+        executor = SingleThreadedExecutor(context=self._context)
+        executor.add_node(self._node)
+        while not self._stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+
+    def _on_state(self, msg: ArmState) -> None:
+        self.states.append(messages.arm_state_from_msg(msg))
+
+    def _on_episode(self, msg: EpisodeStatus) -> None:
+        self.running = msg.state == EpisodeStatus.RUNNING

@@ -1,0 +1,268 @@
+"""The Franka driver with the genuine client against the simulated robot, in robot time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from pld.errors import ConfigError, RobotError
+from pld.robots.franka import FrankaArm
+from pld.robots.franka_config import HOME_RAD
+from pld.types import ControlMode, Pose
+from tests.twin.fci_rig import (
+    Twin,
+    command,
+    connected_arm,
+    drive,
+    running_twin,
+    towards,
+    twin_config,
+)
+
+ADDRESS = "127.0.0.32"
+ABOVE_TABLE = np.array([0.40, -0.25, 0.0])
+
+
+@pytest.fixture(scope="module")
+def twin() -> Iterator[Twin]:
+    with running_twin(ADDRESS) as twin:
+        yield twin
+
+
+@pytest.fixture
+def arm(twin: Twin) -> Iterator[FrankaArm]:
+    with connected_arm(twin) as arm:
+        yield arm
+
+
+def test_reset_goes_home_with_an_open_hand_and_tracks_from_there(arm: FrankaArm) -> None:
+    told = []
+    state = arm.reset(on_state=told.append)
+    np.testing.assert_allclose(state.q_rad, HOME_RAD, atol=0.02)
+    assert state.gripper_width_m > 0.07
+    assert state.control_mode is ControlMode.HOLDING
+    np.testing.assert_allclose(state.reference.p_m, state.O_T_EE.p_m, atol=1e-3)
+    assert {s.control_mode for s in told} == {ControlMode.RESETTING}
+
+
+def test_the_arm_tracks_a_moving_target_at_a_steady_period(arm: FrankaArm) -> None:
+    start = arm.reset().O_T_EE.p_m
+    states = drive(
+        arm, 45, lambda _, i: np.add(start, [0.0, 0.04 * np.sin(i / 10), 0.03 * np.sin(i / 15)])
+    )
+    periods_ms = np.diff([s.t_ns for s in states]) / 1e6
+    assert np.median(periods_ms) == pytest.approx(50.0, abs=1.0)
+    assert periods_ms.max() <= 70.0
+    assert np.diff([s.step for s in states]).tolist() == [1] * 44
+    behind_m = [
+        np.linalg.norm(now.O_T_EE.p_m - before.reference.p_m)
+        for before, now in pairwise(states[10:])
+    ]
+    assert max(behind_m) < 0.006
+    assert arm.fault == ()
+    assert arm.holds == 0
+    moved = np.array([s.O_T_EE.p_m for s in states])
+    velocity = (moved[12:] - moved[10:-2]) / 0.1
+    measured = np.array([s.O_dP_EE[:3] for s in states])[11:-1]
+    assert np.abs(velocity - measured).max() < 0.02
+
+
+def test_when_commands_stop_the_arm_holds_within_100_ms_of_robot_time(arm: FrankaArm) -> None:
+    start = arm.reset().O_T_EE.p_m
+    states = drive(arm, 12, lambda _, i: np.add(start, [0.0, 0.012 * i, 0.0]))
+    last_ns = states[-1].t_ns
+    while states[-1].control_mode is ControlMode.TRACKING:
+        states.append(arm.wait_step())
+    assert states[-1].control_mode is ControlMode.HOLDING
+    assert arm.holds == 1
+    assert 0 < (arm.held_at_ns - last_ns) / 1e6 <= 100.0
+    rest = [arm.wait_step() for _ in range(12)][-1]
+    assert np.linalg.norm(rest.O_dP_EE[:3]) < 0.01
+    assert np.linalg.norm(rest.O_T_EE.p_m - rest.reference.p_m) < 0.005
+    resumed = drive(arm, 3, towards(start))[-1]
+    assert resumed.control_mode is ControlMode.TRACKING
+    assert arm.holds == 1
+
+
+def test_numbers_that_are_not_finite_make_the_arm_hold(arm: FrankaArm) -> None:
+    start = arm.reset().O_T_EE.p_m
+    state = drive(arm, 3, lambda _, i: np.add(start, [0.0, 0.01 * i, 0.0]))[-1]
+    for bad in (np.nan, np.inf, -np.inf):
+        arm.apply(command(state, np.array([bad, 0.0, 0.3])))
+    arm.apply(command(state, start, gripper_open=np.nan))
+    assert arm.refused == 4
+    state = arm.wait_step()
+    assert state.control_mode is ControlMode.HOLDING
+    assert np.isfinite(state.reference.p_m).all()
+
+
+def test_a_target_far_away_is_drawn_to_the_measured_pose(arm: FrankaArm) -> None:
+    start = arm.reset().O_T_EE.p_m
+    state = arm.wait_step()
+    arm.apply(command(state, np.add(start, [0.0, 1.0, 0.0])))
+    state = arm.wait_step()
+    assert abs(state.reference.p_m[1] - start[1]) <= 0.021
+
+
+def test_the_hand_grasps_the_cube_and_reports_its_width(twin: Twin, arm: FrankaArm) -> None:
+    arm.reset()
+    twin.control.call("reset", task="cube_pickup", seed=3, region="centre")
+    truth = twin.control.call("truth")
+    above = np.array([*truth["O_T_object"][:2], 0.12])
+    drive(arm, 22, towards(above))
+    yaw = 2 * np.arctan2(truth["O_T_object"][5], truth["O_T_object"][6])
+    drive_turned(arm, np.array([*above[:2], 0.02]), yaw)
+    state = drive(arm, 16, lambda s, _: s.reference.p_m, gripper_open=-1.0)[-1]
+    assert state.gripper_open == -1.0
+    assert state.gripper_width_m == pytest.approx(0.04, abs=0.004)
+
+
+def drive_turned(arm: FrankaArm, goal_m: np.ndarray, yaw: float) -> None:
+    """Go down to `goal_m` while the fingers turn to `yaw` [rad] about the vertical."""
+    for i in range(20):
+        state = arm.wait_step()
+        turn = yaw * min(1.0, i / 10) / 2
+        asked = command(state, towards(goal_m)(state, i))
+        q_xyzw = np.array([np.cos(turn), np.sin(turn), 0.0, 0.0])
+        arm.apply(replace(asked, target=Pose(asked.target.p_m, q_xyzw)))
+
+
+def test_touching_the_table_is_a_reflex_that_only_recovery_clears(twin: Twin) -> None:
+    with connected_arm(twin, collision_force_n=12.0) as arm:
+        arm.reset()
+        drive(arm, 30, towards(np.array([*ABOVE_TABLE[:2], 0.06])))
+        states = drive(arm, 40, towards(np.array([*ABOVE_TABLE[:2], -0.05]), 0.006))
+        assert states[-1].errors == ("cartesian_reflex",)
+        assert states[-1].control_mode is ControlMode.FAULT
+        refused = arm.refused
+        still = drive(arm, 5, lambda s, _: np.add(s.O_T_EE.p_m, [0.0, 0.0, 0.02]))
+        assert arm.refused == refused + 5
+        assert still[-1].control_mode is ControlMode.FAULT
+        assert np.ptp([s.O_T_EE.p_m[2] for s in still]) < 0.002
+        with pytest.raises(RobotError, match=r"cartesian_reflex.*recover"):
+            arm.reset()
+        recovered = arm.recover()
+        assert recovered.errors == ()
+        np.testing.assert_allclose(recovered.reference.p_m, recovered.O_T_EE.p_m, atol=2e-3)
+        up = drive(arm, 15, towards(np.array([*ABOVE_TABLE[:2], 0.10])))
+        assert up[-1].control_mode is ControlMode.TRACKING
+        assert up[-1].O_T_EE.p_m[2] > recovered.O_T_EE.p_m[2] + 0.02
+        assert arm.recoveries == 1
+    assert twin.control.call("stats")["reflexes"]["cartesian_reflex"] == 1
+
+
+def test_a_scene_that_starts_in_the_hand_is_grasped_and_let_go_at_the_next_reset() -> None:
+    with (
+        running_twin("127.0.0.39", "--task", "peg_insertion") as peg_twin,
+        connected_arm(peg_twin) as arm,
+    ):
+        home = arm.reset()
+        peg_twin.control.call("reset", task="peg_insertion", seed=4)
+        held = arm.grasp()
+        assert held.gripper_open == -1.0
+        assert held.gripper_width_m == pytest.approx(0.02, abs=0.003)
+        goal = np.add(home.O_T_EE.p_m, [0.0, 0.05, 0.05])
+        drive(arm, 20, towards(goal), gripper_open=-1.0)
+        peg_m = np.array(peg_twin.control.call("truth")["O_T_object"][:3])
+        state = arm.wait_step()
+        below_m = state.O_T_EE.p_m - peg_m
+        np.testing.assert_allclose(below_m, [0.0, 0.0, 0.03], atol=0.006)
+        assert arm.reset().gripper_width_m > 0.07
+
+
+def test_a_silent_robot_is_a_lost_network_and_recovery_reconnects(
+    twin: Twin, arm: FrankaArm
+) -> None:
+    arm.reset()
+    drive(arm, 3, lambda s, _: s.reference.p_m)
+    twin.control.call("inject", fault="silence", duration_s=2.0)
+    while not arm.fault:
+        arm.wait_step()
+    assert "network_lost" in arm.fault
+    assert arm.wait_step().control_mode is ControlMode.FAULT
+    while twin.control.call("truth")["t_ns"] < arm.wait_step().t_ns + 2_500_000_000:
+        pass
+    assert arm.recover().errors == ()
+    assert drive(arm, 3, lambda s, _: s.reference.p_m)[-1].control_mode is ControlMode.TRACKING
+
+
+def test_robot_time_that_stands_still_is_a_fault_of_its_own(twin: Twin) -> None:
+    with connected_arm(twin, clock_guard_s=0.5) as arm:
+        arm.reset()
+        frozen = drive(arm, 3, lambda s, _: s.reference.p_m)[-1]
+        twin.control.call("inject", fault="freeze")
+        while not arm.fault:
+            state = arm.wait_step()
+        assert state.errors == ("robot_time_stopped",)
+        assert state.t_ns - frozen.t_ns < 100_000_000
+        with pytest.raises(RobotError, match="stands still"):
+            arm.recover()
+        twin.control.call("clear")
+        assert arm.recover().errors == ()
+        assert arm.wait_step().t_ns > state.t_ns
+
+
+def test_recovery_has_a_limit_that_a_reset_restores(twin: Twin) -> None:
+    with connected_arm(twin, recovery_limit=1) as arm:
+        arm.reset()
+        for _ in range(2):
+            twin.control.call("inject", fault="reflex", name="joint_reflex")
+            while not arm.fault:
+                arm.wait_step()
+            arm.recover()
+            arm.reset()
+        for name in ("joint_reflex", "cartesian_reflex"):
+            twin.control.call("inject", fault="reflex", name=name)
+            while not arm.fault:
+                arm.wait_step()
+            if name == "joint_reflex":
+                arm.recover()
+        with pytest.raises(RobotError, match="without a reset between"):
+            arm.recover()
+    with connected_arm(twin) as again:
+        assert again.fault == ("cartesian_reflex",)
+        again.recover()
+
+
+def test_a_fault_that_is_not_on_the_list_is_not_cleared_from_here(twin: Twin) -> None:
+    with connected_arm(twin) as arm:
+        arm.reset()
+        twin.control.call("inject", fault="reflex", name="joint_position_limits_violation")
+        while not arm.fault:
+            arm.wait_step()
+        with pytest.raises(RobotError, match=r"joint_position_limits_violation.*recoverable"):
+            arm.recover()
+        assert arm.fault == ("joint_position_limits_violation",)
+    with connected_arm(twin, recoverable=("joint_position_limits_violation",)) as arm:
+        with pytest.raises(RobotError, match="joint_position_limits_violation"):
+            arm.reset()
+        arm.recover()
+        assert arm.wait_step().errors == ()
+
+
+def test_nobody_at_the_address_names_the_remedy() -> None:
+    with pytest.raises(RobotError, match=r"127\.0\.0\.38:1337.*activate FCI"):
+        FrankaArm(twin_config("127.0.0.38")).connect()
+
+
+def test_another_server_version_names_both_versions() -> None:
+    with (
+        running_twin("127.0.0.33", "--server-version", "5") as twin,
+        pytest.raises(RobotError, match=r"server version: 5.*library version: 10"),
+    ):
+        FrankaArm(twin_config(twin.address)).connect()
+
+
+def test_a_second_client_is_told_that_somebody_is_connected(twin: Twin, arm: FrankaArm) -> None:
+    with pytest.raises(RobotError, match="no other client is connected"):
+        FrankaArm(twin_config(twin.address)).connect()
+    assert arm.wait_step().errors == ()
+
+
+def test_an_unknown_gripper_mode_lists_the_valid_ones(arm: FrankaArm) -> None:
+    with pytest.raises(ConfigError, match="'half'; valid: open, close, keep"):
+        arm.reset(gripper="half")

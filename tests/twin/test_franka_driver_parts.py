@@ -1,0 +1,242 @@
+"""The pure parts of the Franka driver: steps, watchdog, clipping, settings, the hand's thread."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from pld.errors import ConfigError, RobotError
+from pld.geometry import pose_delta
+from pld.robots.fake import FakeArm
+from pld.robots.franka_config import FrankaConfig
+from pld.robots.gripper import Gripper
+from pld.robots.recovery import RecoveryRule
+from pld.robots.step_clock import StepClock, TimeGuard, clipped_reference, is_usable
+from pld.types import Command, ControlMode, Pose
+
+MS = 1_000_000
+DOWN = np.array([1.0, 0.0, 0.0, 0.0])
+
+
+def clock() -> StepClock:
+    return StepClock(50 * MS, 75 * MS)
+
+
+def test_steps_fall_on_a_grid_however_late_they_are_noticed() -> None:
+    steps, noticed = clock(), []
+    for t_ms in range(1000, 1500, 3):
+        if steps.until_boundary_ns(t_ms * MS) <= 0:
+            noticed.append(t_ms)
+            steps.advance(t_ms * MS)
+    assert [(t - 1000) // 50 for t in noticed] == list(range(1, len(noticed) + 1))
+    assert max((t - 1000) % 50 for t in noticed) < 3
+    assert (steps.step, steps.skipped) == (len(noticed), 0)
+
+
+def test_missed_periods_are_skipped_counted_and_never_made_up() -> None:
+    steps = clock()
+    assert steps.until_boundary_ns(0) == 50 * MS
+    assert steps.advance(175 * MS) == 1
+    assert steps.skipped == 2
+    assert steps.until_boundary_ns(175 * MS) == 25 * MS
+
+
+def test_robot_time_that_starts_anew_does_not_stop_the_steps() -> None:
+    steps = clock()
+    steps.until_boundary_ns(100_000 * MS)
+    assert steps.until_boundary_ns(10 * MS) == 50 * MS
+
+
+def test_commands_are_stale_after_the_watchdog_and_only_when_awaited() -> None:
+    steps = clock()
+    assert steps.until_stale_ns(10**12) is None
+    steps.commanded(100 * MS)
+    assert steps.until_stale_ns(120 * MS) == 55 * MS
+    assert steps.until_stale_ns(175 * MS) == 0
+    steps.disarm()
+    assert steps.until_stale_ns(10**12) is None
+
+
+@pytest.mark.parametrize(("rate_hz", "watchdog_ms"), [(20.0, 75.0), (15.0, 100.0), (10.0, 130.0)])
+def test_the_watchdog_follows_the_rate(rate_hz: float, watchdog_ms: float) -> None:
+    config = FrankaConfig(rate_hz=rate_hz)
+    assert config.watchdog_ns / 1e6 == pytest.approx(watchdog_ms)
+    assert FrankaConfig(rate_hz=rate_hz, watchdog_ms=60.0).watchdog_ns == 60 * MS
+
+
+def test_the_time_guard_speaks_only_after_its_limit() -> None:
+    guard = TimeGuard(0.5)
+    assert not guard.stands_still(7, 100.0)
+    assert not guard.stands_still(7, 100.5)
+    assert guard.stands_still(7, 100.51)
+    assert not guard.stands_still(8, 100.6)
+
+
+def test_a_reference_never_leaves_the_error_clip_around_the_measured_pose() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        measured = Pose(rng.normal(size=3), Rotation.random(random_state=rng).as_quat())
+        target = Pose(rng.normal(size=3), Rotation.random(random_state=rng).as_quat() * 0.9)
+        clipped = clipped_reference(measured, target, 0.02, 0.2)
+        moved, turned = pose_delta(measured, clipped)
+        assert np.abs(moved).max() <= 0.02 + 1e-12
+        assert np.linalg.norm(turned) <= 0.2 + 1e-9
+        assert np.linalg.norm(clipped.q_xyzw) == pytest.approx(1.0)
+    near = Pose(np.add(measured.p_m, [0.01, -0.02, 0.0]), measured.q_xyzw)
+    np.testing.assert_allclose(clipped_reference(measured, near, 0.02, 0.2).p_m, near.p_m)
+
+
+@pytest.mark.parametrize("place", range(8))
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_command_with_one_bad_number_is_not_usable(place: int, bad: float) -> None:
+    numbers = np.array([0.4, 0.0, 0.2, 1.0, 0.0, 0.0, 0.0, 1.0])
+    assert is_usable(Command(1, Pose(numbers[:3], numbers[3:7]), numbers[7], np.zeros(7)))
+    numbers[place] = bad
+    assert not is_usable(Command(1, Pose(numbers[:3], numbers[3:7]), numbers[7], np.zeros(7)))
+
+
+def test_a_zero_quaternion_is_not_usable() -> None:
+    assert not is_usable(Command(1, Pose(np.zeros(3), np.zeros(4)), 1.0, np.zeros(7)))
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"realtime": "maybe"}, "enforce, ignore"),
+        ({"clock": "sun"}, "robot, host"),
+        ({"address": ""}, "address"),
+        ({"rate_hz": 0.0}, "rate_hz is 0.0; valid: 1 to 100"),
+        ({"translational_stiffness_n_m": float("nan")}, "translational_stiffness_n_m"),
+        ({"translational_clip_m": 1}, "translational_clip_m is 1; valid"),
+        ({"max_delta_tau_nm": 2.0}, "max_delta_tau_nm"),
+        ({"watchdog_ms": 5000.0}, "watchdog_ms"),
+        ({"home_q_rad": (0.0,) * 6}, "home_q_rad"),
+        ({"home_q_rad": (9.0,) * 7}, "joint 1"),
+        ({"collision_force_n": "40"}, "collision_force_n"),
+        ({"dynamics_factor": True}, "dynamics_factor"),
+    ],
+)
+def test_a_setting_out_of_range_is_named_with_its_valid_values(
+    setting: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        FrankaConfig(**setting)  # type: ignore[arg-type]
+
+
+def test_recoveries_are_limited_and_only_for_listed_faults() -> None:
+    rule = RecoveryRule(("joint_reflex",), 2)
+    rule.begin(("joint_reflex",))
+    rule.begin(("joint_reflex",))
+    with pytest.raises(RobotError, match="2 times"):
+        rule.begin(("joint_reflex",))
+    rule.completed_reset()
+    with pytest.raises(RobotError, match="tau_j_range_violation"):
+        rule.begin(("joint_reflex", "tau_j_range_violation"))
+    rule.begin(("joint_reflex",))
+    assert rule.total == 3
+
+
+class SlowHand:
+    """A hand whose motions last until the test lets them end."""
+
+    def __init__(self) -> None:
+        self.width = 0.08
+        self.done: list[str] = []
+        self.started = threading.Semaphore(0)
+        self.may_end = threading.Semaphore(0)
+        self.broken = False
+
+    def _act(self, name: str, width: float) -> bool:
+        self.started.release()
+        self.may_end.acquire(timeout=10.0)
+        if self.broken:
+            raise ConnectionError("the hand is gone")
+        self.done.append(name)
+        self.width = width
+        return True
+
+    def move(self, width: float, speed: float) -> bool:
+        return self._act("open", width)
+
+    def grasp(self, width: float, speed: float, force: float, **epsilons: float) -> bool:
+        assert min(epsilons.values()) >= 0.08
+        return self._act("close", 0.04)
+
+
+def gripper_of(hand: SlowHand) -> Gripper:
+    return Gripper(hand, open_width_m=0.08, speed_m_s=0.05, force_n=40.0)
+
+
+def test_of_many_gripper_commands_the_latest_wins_and_none_blocks() -> None:
+    hand = SlowHand()
+    gripper = gripper_of(hand)
+    gripper.command(-1.0)
+    assert hand.started.acquire(timeout=10.0)
+    for wish in (1.0, -1.0, 0.1, 1.0, -1.0, -0.1, 1.0):
+        gripper.command(wish)
+    assert gripper.commanded == 1.0
+    assert not gripper.is_done
+    for _ in range(2):
+        hand.may_end.release()
+    gripper.wait(10.0)
+    assert hand.done == ["close", "open"]
+    gripper.close()
+
+
+def test_a_wavering_gripper_command_changes_nothing() -> None:
+    hand = SlowHand()
+    hand.may_end.release()
+    gripper = gripper_of(hand)
+    gripper.command(-1.0)
+    gripper.wait(10.0)
+    for wish in (0.19, -0.19, 0.0, -0.5):
+        gripper.command(wish)
+    assert gripper.commanded == -1.0
+    assert hand.done == ["close"]
+    gripper.close()
+
+
+def test_a_hand_that_fails_is_reported_and_not_waited_for() -> None:
+    hand = SlowHand()
+    hand.broken = True
+    hand.may_end.release()
+    gripper = gripper_of(hand)
+    gripper.command(-1.0)
+    with pytest.raises(RobotError, match="the hand is gone"):
+        gripper.wait(10.0)
+    gripper.close()
+
+
+def test_a_hand_that_does_not_finish_is_a_clear_error() -> None:
+    hand = SlowHand()
+    gripper = gripper_of(hand)
+    gripper.command(-1.0)
+    with pytest.raises(RobotError, match=r"did not finish within 0\.05 s"):
+        gripper.wait(0.05)
+    hand.may_end.release()
+    gripper.close()
+
+
+def test_the_fake_arm_moves_holds_and_latches_like_the_driver() -> None:
+    arm = FakeArm()
+    with pytest.raises(RobotError, match="connect"):
+        arm.reset()
+    arm.connect()
+    start = arm.reset()
+    arm.apply(Command(0, Pose(np.add(start.O_T_EE.p_m, [0.01, 0, 0]), DOWN), -1.0, np.zeros(7)))
+    state = arm.wait_step()
+    assert state.O_T_EE.p_m[0] == pytest.approx(0.49)
+    assert state.O_dP_EE[0] == pytest.approx(0.2)
+    assert (state.control_mode, state.gripper_open) == (ControlMode.TRACKING, -1.0)
+    assert (state.step, state.t_ns) == (1, 50 * MS)
+    assert arm.wait_step().control_mode is ControlMode.HOLDING
+    assert arm.holds == 1
+    arm.fault = ("cartesian_reflex",)
+    assert arm.wait_step().control_mode is ControlMode.FAULT
+    arm.apply(Command(3, Pose(np.zeros(3), DOWN), 1.0, np.zeros(7)))
+    assert arm.refused == 1
+    assert arm.recover().errors == ()
+    assert arm.wait_step().control_mode is ControlMode.HOLDING
