@@ -1,0 +1,1 @@
+"""Probe, Learn, Distill: everything that is true without ROS."""

@@ -51,7 +51,7 @@ def from_mapping(content: Mapping[str, Any], kind: type[T], *, where: str = "con
 
 
 def coerce(value: Any, hint: Any, *, where: str) -> Any:
-    """`value` as type `hint`, or a ConfigError; text is read as the type asks (launch arguments)."""
+    """`value` as type `hint`, or a ConfigError; text is read as the type asks."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return _coerce_optional(value, hint, where)

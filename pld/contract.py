@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pld.geometry import apply_delta, pose_delta, rotation_6d
-from pld.types import Array, ArmState, Pose
+from pld.types import ArmState, Array, Pose
 
 CAMERAS = ("third_person", "wrist")
 IMAGE_WIDTH_PX = 424

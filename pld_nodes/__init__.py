@@ -1,0 +1,1 @@
+"""The ROS 2 graph: one thin shell per process."""

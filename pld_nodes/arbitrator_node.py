@@ -163,6 +163,9 @@ class ArbitratorNode(GraphNode):
     def _pursue(self) -> None:
         """Ask once for what the machine wants."""
         want = self._episode.want
+        if self._faulty() and want is not Want.FINISH:
+            self._asked = Want.NOTHING
+            return
         if want is self._asked:
             return
         if want in self._arm_services and self._arm_services[want].service_is_ready():
@@ -192,7 +195,7 @@ class ArbitratorNode(GraphNode):
     def _on_arm_asked(self, future: Future) -> None:
         answer = future.result()
         if not answer.success:
-            self._fail(f"the arm refused to {self._asked.value}: {answer.message}")
+            self.get_logger().warning(f"{self._asked.value} refused: {answer.message}")
 
     def _on_scene_reset(self, future: Future) -> None:
         answer = future.result()
@@ -206,15 +209,18 @@ class ArbitratorNode(GraphNode):
         self.get_logger().error(reason)
         self.finish(EXIT_FAILED)
 
+    def _faulty(self) -> bool:
+        """Whether the arm waits for the operator's recovery; it is asked for nothing until then."""
+        return self._arm is not None and self._arm.control_mode == ArmState.FAULT
+
     def _is_running(self) -> bool:
         return self._episode.state is EpisodeState.RUNNING
 
     def _describe(self) -> str:
         episode = self._episode
         reason = f" ({episode.termination_reason})" if episode.termination_reason else ""
-        return (
-            f"{episode.episode_id}: {episode.state.name.lower()}, wants {episode.want.value}{reason}"
-        )
+        state, want = episode.state.name.lower(), episode.want.value
+        return f"{episode.episode_id}: {state}, wants {want}{reason}"
 
     @property
     def _t_ns(self) -> int:

@@ -161,6 +161,19 @@ def bench_kill(
     raise typer.Exit(0 if met else EXIT_MISSED)
 
 
+@bench.command(name="reflex")
+def bench_reflex(
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+    robot_ip: Annotated[str, typer.Option(help="loopback address of the twin")] = "127.0.0.1",
+) -> None:
+    """Press on the table with a low force threshold: the reflex latches until recovery."""
+    from pld_nodes.bench.aims import EXIT_MISSED, report
+    from pld_nodes.bench.reflex_bench import measure
+
+    met = report("reflex on touching the table", measure(robot_ip, say), console, json_file)
+    raise typer.Exit(0 if met else EXIT_MISSED)
+
+
 @bench.command(name="page")
 def bench_page(
     folder: Annotated[Path, typer.Option(help="JSON files of benches")] = Path("docs/figures"),

@@ -140,9 +140,7 @@ class FrankaNode(GraphNode):
         response.message = f"recovering from {', '.join(self._arm.fault)}; see arm/state"
         return response
 
-    def _accept(
-        self, request: Callable[[], None], response: Trigger.Response
-    ) -> Trigger.Response:
+    def _accept(self, request: Callable[[], None], response: Trigger.Response) -> Trigger.Response:
         """Take a request that needs a healthy arm."""
         fault = ", ".join(self._arm.fault)
         response.success = not fault

@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
@@ -23,6 +22,7 @@ from launch.event_handlers import OnProcessExit, OnShutdown
 from launch.events import Shutdown
 from launch.substitutions import LaunchConfiguration
 
+from launch import LaunchContext, LaunchDescription
 from pld_nodes import run
 from pld_nodes.graph import Deployment, OnExit, Process
 from pld_nodes.parameters import RunParameters, parse_arguments

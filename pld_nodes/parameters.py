@@ -17,7 +17,7 @@ from pld.tasks import task_facts
 from pld_nodes.graph import MODES, Deployment, Process
 from pld_nodes.share import share_path
 
-POLICIES = ("scripted", "expert", "sweep")
+POLICIES = ("scripted", "expert", "sweep", "press")
 REALTIME = ("enforce", "ignore")
 RATES_HZ = (10.0, 20.0)
 

@@ -10,7 +10,6 @@ from std_srvs.srv import Trigger
 
 from pld.errors import ConfigError
 from pld.twin.link import TwinLink
-from pld_nodes.ros import messages
 from pld_nodes.ros.node import GraphNode, run_node
 
 DETECTORS = ("twin", "operator")
@@ -63,9 +62,7 @@ class RewardNode(GraphNode):
     def _on_success(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._config.detector == "operator"
         self._pressed_steps = PRESSED_STEPS if response.success else 0
-        response.message = (
-            "success noted" if response.success else "the detector is not `operator`"
-        )
+        response.message = "success noted" if response.success else "the detector is not `operator`"
         return response
 
 

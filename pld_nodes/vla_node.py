@@ -106,8 +106,7 @@ class VlaNode(GraphNode):
         return [
             camera
             for camera in CAMERAS
-            if camera not in self._images
-            or t_ns - self._images[camera].t_ns > self._stale_ns
+            if camera not in self._images or t_ns - self._images[camera].t_ns > self._stale_ns
         ]
 
     def _report(self, t_ns: int) -> None:

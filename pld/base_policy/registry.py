@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pld.base_policy.press import PressPolicy
 from pld.base_policy.protocol import BasePolicy
 from pld.base_policy.scripted import ExpertPolicy, ImperfectPolicy, TruthSource
 from pld.base_policy.sweep import SweepPolicy
@@ -11,9 +12,10 @@ from pld.contract import ActionSpec
 from pld.errors import ConfigError
 
 MAKERS: dict[str, Callable[[str, TruthSource, ActionSpec], BasePolicy]] = {
-    "scripted": lambda task, truth, spec: ImperfectPolicy(task, truth, spec),
-    "expert": lambda task, truth, spec: ExpertPolicy(task, truth, spec),
+    "scripted": ImperfectPolicy,
+    "expert": ExpertPolicy,
     "sweep": lambda task, truth, spec: SweepPolicy(spec),
+    "press": lambda task, truth, spec: PressPolicy(),
 }
 
 

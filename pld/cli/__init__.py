@@ -1,0 +1,1 @@
+"""The areas' own commands below `pld`."""

@@ -1,0 +1,1 @@
+"""Honest statistics: seeds, outcomes, intervals, comparisons, reports."""

@@ -38,6 +38,7 @@ class EpisodePlan:
     horizon_s: float
     rate_hz: float
     reset_timeout_s: float = 30.0
+    fault_timeout_s: float = 120.0
     record_timeout_s: float = 20.0
     starvation_s: float = 1.0
     success_steps: int = 3
@@ -82,9 +83,7 @@ def begin(episode: Episode, t_ns: int) -> Episode:
     """Start the next episode, or finish the run when all are done."""
     if episode.index + 1 >= episode.plan.episodes:
         return replace(episode, want=Want.FINISH, finished=True)
-    return Episode(
-        episode.plan, episode.index + 1, EpisodeState.RESETTING, Want.RESET_ARM, t_ns
-    )
+    return Episode(episode.plan, episode.index + 1, EpisodeState.RESETTING, Want.RESET_ARM, t_ns)
 
 
 def end(episode: Episode, t_ns: int, outcome: Outcome, reason: str) -> Episode:
@@ -130,7 +129,7 @@ def on_step(
     if mode is ControlMode.FAULT and episode.state is EpisodeState.RUNNING:
         return end(episode, t_ns, Outcome.FAILURE, "robot_fault")
     if mode is ControlMode.FAULT and episode.state is EpisodeState.RESETTING:
-        return _give_up(episode, "robot_fault")
+        return _await_recovery(episode, t_ns)
     if episode.state is EpisodeState.RUNNING:
         return _running_step(episode, t_ns, step, answered=answered)
     if episode.want is Want.NOTHING or episode.finished:
@@ -139,6 +138,13 @@ def on_step(
     limit_s = episode.plan.record_timeout_s if closing else episode.plan.reset_timeout_s
     if t_ns - episode.since_ns > limit_s * 1e9:
         return _give_up(episode, f"{episode.want.value}_timed_out")
+    return episode
+
+
+def _await_recovery(episode: Episode, t_ns: int) -> Episode:
+    """Between episodes a fault waits for the operator, but not for ever."""
+    if t_ns - episode.since_ns > episode.plan.fault_timeout_s * 1e9:
+        return _give_up(episode, "robot_fault")
     return episode
 
 

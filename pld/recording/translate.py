@@ -129,7 +129,13 @@ def base_action(message: Any) -> BaseAction:
             f"0..{horizon - 1}"
         )
     rows = chunk.reshape(horizon, ACTION_DIM)
-    return BaseAction(int(message.step), rows, int(message.chunk_index), str(message.policy_id))
+    return BaseAction(
+        int(message.step),
+        rows,
+        int(message.chunk_index),
+        str(message.policy_id),
+        tuple(time_ns(stamp) for stamp in message.image_stamps),
+    )
 
 
 def choice(message: Any) -> Choice:

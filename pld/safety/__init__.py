@@ -1,0 +1,1 @@
+"""The safety filter, its limits, and the guards over the streams."""

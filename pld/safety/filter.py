@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from pld.contract import ActionSpec
 from pld.geometry import pose_delta
 from pld.safety.limits import SafetyLimits
-from pld.types import ActionSource, Array, ArmState, Choice, Command, Pose
+from pld.types import ActionSource, ArmState, Array, Choice, Command, Pose
 
 EPSILON = 1e-9
 
@@ -24,9 +24,7 @@ def hold_command(arm: ArmState, reason: str) -> Command:
     return Command(arm.step, arm.O_T_EE, arm.gripper_open, executed, True, (reason,))
 
 
-def filter_choice(
-    choice: Choice, arm: ArmState, limits: SafetyLimits, spec: ActionSpec
-) -> Command:
+def filter_choice(choice: Choice, arm: ArmState, limits: SafetyLimits, spec: ActionSpec) -> Command:
     """Bound `choice` for the arm as it is; every change is named in `Command.reasons`.
 
     Order of the bounds: finite numbers, force, unit range, speed, workspace box, orientation box,
@@ -75,9 +73,7 @@ def _in_workspace(p_m: Array, limits: SafetyLimits, reasons: list[str]) -> Array
     return inside
 
 
-def _in_orientation_box(
-    rotation: Rotation, limits: SafetyLimits, reasons: list[str]
-) -> Rotation:
+def _in_orientation_box(rotation: Rotation, limits: SafetyLimits, reasons: list[str]) -> Rotation:
     """Bound the turn from upright, split into a tilt (swing) and a yaw about base z (twist)."""
     upright = Rotation.from_quat(limits.upright_q_xyzw)
     from_home = rotation * upright.inv()
@@ -104,9 +100,7 @@ def _twist_about_z(rotation: Rotation) -> tuple[float, Rotation]:
     return yaw, rotation * Rotation.from_rotvec([0.0, 0.0, yaw]).inv()
 
 
-def _near_measured(
-    target: Pose, arm: ArmState, limits: SafetyLimits, reasons: list[str]
-) -> Pose:
+def _near_measured(target: Pose, arm: ArmState, limits: SafetyLimits, reasons: list[str]) -> Pose:
     """Keep the target within `max_lead` of the measured pose (reference clipping, anti-windup)."""
     lead_m, lead_rad = pose_delta(arm.O_T_EE, target)
     near_m = _bounded(lead_m, limits.max_lead_m, "lead", reasons)

@@ -44,9 +44,7 @@ class Figure:
         return " and ".join(parts)
 
 
-def report(
-    title: str, figures: Sequence[Figure], console: Console, json_path: Path | None
-) -> bool:
+def report(title: str, figures: Sequence[Figure], console: Console, json_path: Path | None) -> bool:
     """Print and save the figures; True when every aim is met."""
     table = Table("figure", "value", "aim", "met", title=title)
     for figure in figures:

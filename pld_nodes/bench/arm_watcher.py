@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 
 import rclpy
-from pld_interfaces.msg import ArmState, EpisodeStatus
+from pld_interfaces.msg import ArmState, EpisodeStatus, SafetyStatus
 from rclpy.executors import SingleThreadedExecutor
+from std_srvs.srv import Trigger
 
 from pld import types
+from pld.errors import RobotError
 from pld_nodes import graph
 from pld_nodes.ros import environment, messages
 from pld_nodes.ros.node import qos_profile
@@ -21,6 +23,7 @@ class ArmWatcher:
         environment.prepare()
         self.states: list[types.ArmState] = []
         self.running = False
+        self.latched: tuple[str, ...] = ()
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
         self._node = rclpy.create_node("arm_watcher", context=self._context, namespace=namespace)
@@ -28,10 +31,9 @@ class ArmWatcher:
         for name, kind, callback in (
             ("arm/state", ArmState, self._on_state),
             ("episode", EpisodeStatus, self._on_episode),
+            ("safety/status", SafetyStatus, self._on_safety),
         ):
-            self._node.create_subscription(
-                kind, name, callback, qos_profile(graph.topic(name).qos)
-            )
+            self._node.create_subscription(kind, name, callback, qos_profile(graph.topic(name).qos))
         self._thread = threading.Thread(target=self._spin, daemon=True, name="watcher")
 
     def __enter__(self) -> ArmWatcher:
@@ -52,6 +54,21 @@ class ArmWatcher:
         speed = float((last.O_dP_EE[:3] ** 2).sum() ** 0.5)
         return last.control_mode is types.ControlMode.TRACKING and speed > 0.05
 
+    def call(self, service: str, timeout_s: float = 20.0) -> Trigger.Response:
+        """Ask a `std_srvs/Trigger` service of the graph; raises RobotError when it is silent."""
+        client = self._node.create_client(Trigger, service)
+        try:
+            if not client.wait_for_service(timeout_s):
+                raise RobotError(f"service {service!r} is not there")
+            done = threading.Event()
+            future = client.call_async(Trigger.Request())
+            future.add_done_callback(lambda _: done.set())
+            if not done.wait(timeout_s):
+                raise RobotError(f"service {service!r} did not answer within {timeout_s:g} s")
+            return future.result()
+        finally:
+            self._node.destroy_client(client)
+
     def _spin(self) -> None:
         executor = SingleThreadedExecutor(context=self._context)
         executor.add_node(self._node)
@@ -63,3 +80,6 @@ class ArmWatcher:
 
     def _on_episode(self, msg: EpisodeStatus) -> None:
         self.running = msg.state == EpisodeStatus.RUNNING
+
+    def _on_safety(self, msg: SafetyStatus) -> None:
+        self.latched = tuple(msg.latched)

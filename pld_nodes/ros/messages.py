@@ -57,9 +57,7 @@ def pose_to_msg(pose: types.Pose) -> PoseMsg:
     """Pose to geometry_msgs/Pose."""
     x, y, z = (float(v) for v in pose.p_m)
     qx, qy, qz, qw = (float(v) for v in pose.q_xyzw)
-    return PoseMsg(
-        position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw)
-    )
+    return PoseMsg(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
 
 
 def _vector3(values: types.Array) -> Vector3:

@@ -18,8 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
     "launch": ("LaunchContext", "LaunchDescription"),
     "launch.actions": (
-        "DeclareLaunchArgument", "EmitEvent", "ExecuteProcess", "OpaqueFunction",
-        "RegisterEventHandler", "SetEnvironmentVariable",
+        "DeclareLaunchArgument",
+        "EmitEvent",
+        "ExecuteProcess",
+        "OpaqueFunction",
+        "RegisterEventHandler",
+        "SetEnvironmentVariable",
     ),
     "launch.event_handlers": ("OnProcessExit", "OnShutdown"),
     "launch.events": ("Shutdown",),
@@ -84,7 +88,9 @@ def test_every_argument_is_declared_with_its_description() -> None:
 def test_the_end_of_a_process_ends_the_launch_and_notes_the_reason(tmp_path: Path) -> None:
     actions = start(load("sim"), output_dir=str(tmp_path), run="r", robot_ip="127.0.0.98")
     handlers = [a.args[0] for a in actions if kind(a) == "RegisterEventHandler"]
-    exits = {h.kwargs["target_action"].kwargs["name"]: h for h in handlers if h.kwargs.get("on_exit")}
+    exits = {
+        h.kwargs["target_action"].kwargs["name"]: h for h in handlers if h.kwargs.get("on_exit")
+    }
     assert set(exits) == {p.name for p in graph.processes(Deployment.SIM)}
     event = types.SimpleNamespace(returncode=0)
     exits["arbitrator_node"].kwargs["on_exit"](event, None)

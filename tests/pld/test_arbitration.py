@@ -99,8 +99,11 @@ def test_a_robot_fault_ends_the_running_episode() -> None:
     assert episode.termination_reason == "robot_fault"
 
 
-def test_a_robot_fault_while_resetting_ends_the_run_as_failed() -> None:
-    episode = on_step(begin(Episode(PLAN), 0), 5, 1, ControlMode.FAULT, answered=True)
+def test_a_robot_fault_while_resetting_waits_for_the_operator_but_not_for_ever() -> None:
+    episode = begin(Episode(PLAN), 0)
+    waiting = on_step(episode, int(119e9), 1, ControlMode.FAULT, answered=True)
+    assert waiting == episode
+    episode = on_step(waiting, int(121e9), 2, ControlMode.FAULT, answered=True)
     assert episode.finished
     assert episode.failed
     assert episode.termination_reason == "robot_fault"
@@ -131,9 +134,7 @@ def test_the_run_finishes_after_its_last_episode() -> None:
     for _ in range(PLAN.episodes - 1):
         episode = on_done(end(episode, 1, Outcome.FAILURE, "x"), Want.CLOSE_RECORD, 1, 1)
         assert episode.want is Want.RESET_ARM
-    episode = on_done(
-        replace(episode, want=Want.CLOSE_RECORD), Want.CLOSE_RECORD, 1, 1
-    )
+    episode = on_done(replace(episode, want=Want.CLOSE_RECORD), Want.CLOSE_RECORD, 1, 1)
     assert episode.finished
     assert episode.want is Want.FINISH
 

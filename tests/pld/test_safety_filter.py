@@ -71,7 +71,7 @@ def test_an_action_of_the_wrong_shape_holds() -> None:
 
 
 def test_a_chosen_hold_keeps_the_measured_pose() -> None:
-    reference = Pose(CENTRE + [0.015, 0, 0], UPRIGHT)
+    reference = Pose(CENTRE + np.array([0.015, 0, 0]), UPRIGHT)
     command = filter_choice(
         chosen(np.ones(7), ActionSource.HOLD), arm_at(reference=reference), LIMITS, SPEC
     )
@@ -96,7 +96,7 @@ def test_the_reference_cannot_run_away_from_a_blocked_arm() -> None:
 
 
 def tilt_and_yaw(q_xyzw) -> tuple[float, float]:
-    """An oracle of its own: tilt from the z axes, yaw from where the x axis points when untilted."""
+    """An oracle of its own: tilt between the z axes, yaw of the x axis once untilted."""
     matrix = Rotation.from_quat(q_xyzw).as_matrix()
     down = Rotation.from_quat(LIMITS.upright_q_xyzw).as_matrix()[:, 2]
     tilt = float(np.arccos(np.clip(matrix[:, 2] @ down, -1.0, 1.0)))
@@ -179,7 +179,7 @@ def test_a_swapped_workspace_is_refused_by_name() -> None:
 def test_an_unknown_or_missing_limit_is_named(tmp_path: Path) -> None:
     text = LIMITS_FILE.read_text()
     (tmp_path / "a.yaml").write_text(text + "max_sped_m_s: 0.1\n")
-    with pytest.raises(ConfigError, match="max_sped_m_s.*valid:.*max_speed_m_s"):
+    with pytest.raises(ConfigError, match=r"max_sped_m_s.*valid:.*max_speed_m_s"):
         load_limits(tmp_path / "a.yaml")
     (tmp_path / "b.yaml").write_text(text.replace("max_force_n", "# max_force_n"))
     with pytest.raises(ConfigError, match="missing field 'max_force_n'"):

@@ -1,0 +1,1 @@
+"""Recorded episodes, datasets and supervised fine-tuning."""

@@ -1,0 +1,1 @@
+"""The flywheel: stages of Probe, Learn, Distill composed into one resumable run."""

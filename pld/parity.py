@@ -1,0 +1,96 @@
+"""The identity that every bag must satisfy: executed == filter(choose(base, residual, human)).
+
+The offline code is run on what was recorded and must give the recorded decisions, bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pld.contract import ActionSpec
+from pld.probing.arbitrator import Offers, choose
+from pld.recording.reader import Episode
+from pld.safety.filter import filter_choice
+from pld.safety.limits import SafetyLimits
+from pld.types import ActionSource, ArmState, Choice, Command
+
+UNANSWERED = ("choice_missing",)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How many steps were compared, and the steps at which live and offline differ."""
+
+    choices: int
+    commands: int
+    different_choices: tuple[int, ...]
+    different_commands: tuple[int, ...]
+    unanswered: tuple[int, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything compared is equal, and there was something to compare."""
+        return bool(self.commands) and not self.different_choices + self.different_commands
+
+
+def check(episode: Episode, limits: SafetyLimits, spec: ActionSpec) -> Parity:
+    """Recompute every choice and every command of an episode from its recorded inputs."""
+    arms = {a.value.step: a.value for a in episode.arm_states}
+    choices = {c.value.step: c.value for c in episode.choices}
+    commands = [c.value for c in episode.commands]
+    answered = [c for c in commands if c.step in arms and c.step in choices]
+    answered = [c for c in answered if c.reasons != UNANSWERED]
+    takeover, first = _takeover(episode)
+    offers = _offers(episode)
+    compared = [c for c in choices.values() if c.source is not ActionSource.HOLD]
+    return Parity(
+        len(compared),
+        len(answered),
+        tuple(
+            c.step
+            for c in compared
+            if not _same_choice(
+                c, choose(c.step, c.step - first, takeover, offers.get(c.step, Offers()))
+            )
+        ),
+        tuple(
+            c.step
+            for c in answered
+            if not _same_command(c, arms[c.step], choices[c.step], limits, spec)
+        ),
+        tuple(c.step for c in commands if c.reasons == UNANSWERED),
+    )
+
+
+def _takeover(episode: Episode) -> tuple[int, int]:
+    last = episode.updates[-1].value
+    return last.takeover_step, last.first_step
+
+
+def _offers(episode: Episode) -> dict[int, Offers]:
+    """What was on offer at each step."""
+    residuals = {r.value.step: r.value.action for r in episode.residual_actions}
+    humans = {h.value.step: h.value.action for h in episode.human_actions if h.value.deadman}
+    bases = {b.value.step: b.value.action for b in episode.base_actions}
+    steps = {*residuals, *humans, *bases}
+    return {s: Offers(bases.get(s), residuals.get(s), humans.get(s)) for s in steps}
+
+
+def _same_choice(live: Choice, offline: Choice) -> bool:
+    return live.source is offline.source and np.array_equal(live.action, offline.action)
+
+
+def _same_command(
+    live: Command, arm: ArmState, choice: Choice, limits: SafetyLimits, spec: ActionSpec
+) -> bool:
+    offline = filter_choice(choice, arm, limits, spec)
+    return (
+        live.hold == offline.hold
+        and live.reasons == offline.reasons
+        and live.gripper_open == offline.gripper_open
+        and np.array_equal(live.executed_action, offline.executed_action)
+        and np.array_equal(live.target.p_m, offline.target.p_m)
+        and np.array_equal(live.target.q_xyzw, offline.target.q_xyzw)
+    )

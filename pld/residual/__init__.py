@@ -1,0 +1,1 @@
+"""The residual specialist: actor, critics, replay, Cal-QL, checkpoints."""
