@@ -91,6 +91,8 @@ class FrankaNode(GraphNode):
             self.finish(EXIT_FAILED)
 
     def _carry_out(self, request: Callable[[], None]) -> None:
+        if self._twin is not None:
+            self._twin.applied(None)
         try:
             request()
         except RobotError as error:

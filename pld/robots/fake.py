@@ -100,9 +100,7 @@ class FakeArm:
             self.hold()
             return
         self._mode = ControlMode.TRACKING
-        self._reference = clipped_reference(
-            self._pose, command.target, self.clip_m, self.clip_rad
-        )
+        self._reference = clipped_reference(self._pose, command.target, self.clip_m, self.clip_rad)
         if abs(command.gripper_open) >= 0.2:
             self._gripper_open = float(np.sign(command.gripper_open))
 

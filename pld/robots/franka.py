@@ -169,6 +169,7 @@ class FrankaArm(TrackingArm):
             raise RobotError(f"tracking did not start: {error}; recover first") from error
         self._reference = normalised(self._reading.O_T_EE)
         self._mode = ControlMode.HOLDING
+        self._clock.rebase()
 
     def _drive_gripper(self, mode: str, on_state: OnState | None) -> None:
         gripper = self._gripper

@@ -40,6 +40,10 @@ class StepClock:
         self.skipped += periods - 1
         return self.step
 
+    def rebase(self) -> None:
+        """Begin the grid anew at the next look; nothing counts as skipped."""
+        self._boundary_ns = None
+
     def commanded(self, t_ns: int) -> None:
         """A valid command came at `t_ns`."""
         self._commanded_ns = t_ns

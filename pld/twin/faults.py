@@ -64,9 +64,7 @@ class FaultScript:
         return self.loss_probability > 0 and self._random.random() < self.loss_probability
 
 
-def _number(
-    parameters: dict[str, object], name: str, default: float, upper: float = 1e6
-) -> float:
+def _number(parameters: dict[str, object], name: str, default: float, upper: float = 1e6) -> float:
     value = parameters.get(name, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= upper:
         raise ConfigError(f"{name} is {value!r}; give a number from 0 to {upper:g}")

@@ -122,6 +122,8 @@ class FciServer(LoopbackServer, FrankaRobotServer):  # type: ignore[misc]
         self.last_motion_errors = frozenset()
         self._replies_from_ms = self.t_ms + FIRST_REPLY_MS
         super().start_motion(controller_mode, motion_generator_mode, motion_id)
+        start = UDPCommand(q_c=tuple(self.robot.q_desired), O_T_EE_c=tuple(self.robot.state.O_T_EE))
+        self._FrankaRobotServer__current_control_command = start
 
     @property
     def expects_reply(self) -> bool:
@@ -227,6 +229,12 @@ class FciServer(LoopbackServer, FrankaRobotServer):  # type: ignore[misc]
     def client_sockets(self) -> list[socket.socket]:
         """Where the robot client can be heard."""
         return self.sockets()
+
+    def _post_process_commands(self) -> None:
+        if self._FrankaRobotServer__control_mode is ControlMode.IDLE:
+            self.robot.hold(self._FrankaRobotServer__holding_q)
+        else:
+            super()._post_process_commands()
 
     def _process_udp_commands(self) -> bool:
         udp = self._FrankaServer__udp_socket

@@ -20,14 +20,13 @@ from franky_sim.constants import (
 from franky_sim.franka_robot_state import FrankaRobotState
 from franky_sim.mujoco_simulator import FrankaMujocoRobot, MujocoSimulator
 
+from pld.twin.impedance import HandServo
 from pld.twin.reflexes import ExternalEffort
 from pld.twin.wire import StateBuffer
 from pld.types import Array
 
 TCP_OFFSET_M = 0.1034
 JOINTS = 7
-FINGER_STIFFNESS = 1000.0
-FINGER_DAMPING = 50.0
 _PERIOD_S = 0.001
 _LOW = np.array(FRANKA_TORQUE_LIMITS_LOW, dtype=float)
 _HIGH = np.array(FRANKA_TORQUE_LIMITS_HIGH, dtype=float)
@@ -50,9 +49,7 @@ class FciRobot(FrankaMujocoRobot):  # type: ignore[misc]
         self._o_T_ee = np.eye(4)
         self._hand_T_tcp = self._hand_T_ee.copy()
 
-    def _attach_to_scene(
-        self, model: mujoco.MjModel, data: mujoco.MjData, prefix: str
-    ) -> None:
+    def _attach_to_scene(self, model: mujoco.MjModel, data: mujoco.MjData, prefix: str) -> None:
         super()._attach_to_scene(model, data, prefix)
         first = self._qpos_addrs[0]
         self._q = data.qpos[first : first + JOINTS]
@@ -60,6 +57,8 @@ class FciRobot(FrankaMujocoRobot):  # type: ignore[misc]
         self._dofs = slice(first, first + JOINTS)
         self._dq = data.qvel[self._dofs]
         self._hand = model.body(f"{prefix}hand").id
+        self._hand_servo = HandServo(model)
+        self._hand_servo.reset(data)
         self._base = model.body(f"{prefix}base").id
         self._links = slice(model.body(f"{prefix}fr3_link1").id, self._hand + 3)
         joints = [model.joint(f"{prefix}fr3_joint{i + 1}").id for i in range(JOINTS)]
@@ -80,7 +79,7 @@ class FciRobot(FrankaMujocoRobot):  # type: ignore[misc]
         self._drive(np.clip(torques, _LOW, _HIGH), self.gravity())
 
     def joint_position_control(self, target_q: Array, has_new_command: bool = True) -> None:
-        """Hold or follow joint positions (7,) [rad] with the built-in stiffness."""
+        """Follow joint positions (7,) [rad] with the built-in stiffness."""
         target = np.asarray(target_q, dtype=float)
         velocity = (target - self.q_desired) / _PERIOD_S
         if self.follows_measured or np.abs(velocity).max() > 10.0:
@@ -88,6 +87,14 @@ class FciRobot(FrankaMujocoRobot):  # type: ignore[misc]
         self._follow(target, velocity)
         stiff, damped = self.kp * (target - self._q), self.kv * (velocity - self._dq)
         self._drive(stiff + damped, self._weight_and_coriolis())
+
+    def hold(self, q_rad: Array) -> None:
+        """Come to rest at joint positions (7,) [rad]; what the robot does without a motion."""
+        self._follow(np.array(q_rad, dtype=float), np.zeros(JOINTS))
+        self.ddq_desired = np.zeros(JOINTS)
+        self._drive(
+            self.kp * (self.q_desired - self._q) - self.kv * self._dq, self._weight_and_coriolis()
+        )
 
     def joint_velocity_control(self, target_dq: Array, has_new_command: bool = True) -> None:
         """Follow joint velocities (7,) [rad/s] with the built-in damping."""
@@ -112,16 +119,17 @@ class FciRobot(FrankaMujocoRobot):  # type: ignore[misc]
         self._data.qfrc_applied[self._dofs] = self._applied_torques
 
     def _pre_step(self) -> None:
-        if self._data is None:
-            return
-        data, goal = self._data, self._hand_goal_width / 2
-        limit = min(FRANKA_HAND_FORCE_LIMIT, self._hand_goal_force)
-        for position, dof in zip(self._finger_qpos_addrs, self._finger_dof_addrs, strict=True):
-            speed = float(data.qvel[dof])
-            pull = FINGER_STIFFNESS * (goal - float(data.qpos[position])) - FINGER_DAMPING * speed
-            if abs(speed) > self._hand_goal_velocity and speed * pull > 0:
-                pull = -FINGER_DAMPING * speed
-            data.qfrc_applied[dof] = max(-limit, min(limit, pull))
+        if self._data is not None:
+            self._hand_servo.set_goal(
+                self._hand_goal_width,
+                min(FRANKA_HAND_FORCE_LIMIT, self._hand_goal_force),
+                self._hand_goal_velocity,
+            )
+            self._hand_servo.drive(self._data)
+
+    def fingers_moved(self) -> None:
+        """Drive the hand on from where a scene reset has put the fingers."""
+        self._hand_servo.reset(self._data)
 
     def _post_step(self) -> None:
         """The state is written by `measure`; the stock trackers are not needed."""
@@ -148,9 +156,7 @@ class FciRobot(FrankaMujocoRobot):  # type: ignore[misc]
         centre = data.subtree_com[self._model.body_rootid[self._hand]]
         rigid = efforts[JOINTS - 1 :].sum(axis=0)
         tip = self._ee_position()
-        wrench = np.concatenate(
-            [-rigid[3:], -(rigid[:3] + np.cross(centre - tip, rigid[3:]))]
-        )
+        wrench = np.concatenate([-rigid[3:], -(rigid[:3] + np.cross(centre - tip, rigid[3:]))])
         onwards = np.cumsum(efforts[: JOINTS - 1][::-1], axis=0)[::-1] + rigid
         onwards = np.vstack([onwards, rigid])
         arms = centre - data.xanchor[self._joints]

@@ -115,6 +115,7 @@ class HandServo:
         self._addresses = [(int(j.qposadr[0]), int(j.dofadr[0])) for j in joints]
         self._timestep_s = float(model.opt.timestep)
         self.half_m = OPEN_WIDTH_M / 2
+        self.goal_width_m = OPEN_WIDTH_M
         self.set_goal(OPEN_WIDTH_M, 70.0)
 
     def reset(self, data: mujoco.MjData) -> None:
@@ -122,7 +123,11 @@ class HandServo:
         self.half_m = self.width_m(data) / 2
 
     def set_goal(self, width_m: float, force_n: float, speed_m_s: float = MAX_SPEED_M_S) -> None:
-        """Go to `width_m` with at most `force_n` and `speed_m_s` per finger."""
+        """Go to `width_m` with at most `force_n` and `speed_m_s` per finger.
+
+        A new width starts from where the fingers are: what they squeeze is let go at once.
+        """
+        self._starts_anew = width_m != self.goal_width_m
         self.goal_width_m, self.force_n = width_m, min(force_n, self.MAX_FORCE_N)
         self._speed_m_s = min(speed_m_s, self.MAX_SPEED_M_S)
 
@@ -132,6 +137,9 @@ class HandServo:
 
     def drive(self, data: mujoco.MjData) -> None:
         """Write this substep's finger forces."""
+        if self._starts_anew:
+            self.reset(data)
+            self._starts_anew = False
         stride = self._speed_m_s * self._timestep_s
         move = min(stride, max(-stride, self.goal_width_m / 2 - self.half_m))
         self.half_m += move

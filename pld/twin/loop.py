@@ -13,22 +13,22 @@ from typing import Any
 
 from pld.twin.control import ControlServer
 from pld.twin.fci import NS_PER_MS, FciServer
-from pld.twin.link import CONFIRM_SLOTS, TwinLink
+from pld.twin.link import CAMERA_RATE_HZ, CONFIRM_SLOTS, Truth, TwinLink
 from pld.twin.pacing import Pacer
 from pld.twin.stage import Stage
 
 CONTROL_EVERY_MS = 5
 KEEPALIVE_NS = 200_000_000
 BACKLOG_NS = 10_000_000
-COMMAND_BUDGET_NS = 25_000_000
-CAMERA_BUDGET_NS = 50_000_000
+COMMAND_BUDGET_NS = 5_000_000
+CAMERA_BUDGET_NS = 20_000_000
 DRIVER_BUDGET_NS = 15_000_000
 RECENT_MS = 5000
 
 
 def leads_ns(rate_hz: float) -> dict[str, int]:
     """How far robot time may run ahead of each peer's confirmation at that control rate."""
-    leads = dict.fromkeys(CONFIRM_SLOTS, CAMERA_BUDGET_NS)
+    leads = dict.fromkeys(CONFIRM_SLOTS, round(1e9 / CAMERA_RATE_HZ) + CAMERA_BUDGET_NS)
     leads["command"] = round(1e9 / rate_hz) + COMMAND_BUDGET_NS
     leads["driver"] = DRIVER_BUDGET_NS
     return leads

@@ -54,9 +54,7 @@ class Pacer:
     def __post_init__(self) -> None:
         self.peers = {name: Peer(lead) for name, lead in self.leads_ns.items()}
 
-    def blockers(
-        self, t_ns: int, confirmed_ns: Mapping[str, int], wall_ns: int
-    ) -> tuple[str, ...]:
+    def blockers(self, t_ns: int, confirmed_ns: Mapping[str, int], wall_ns: int) -> tuple[str, ...]:
         """Names of the peers to wait for before robot time may reach `t_ns`; empty: go on.
 
         `confirmed_ns` holds the robot time that each peer has confirmed (0: never seen);

@@ -52,6 +52,7 @@ class Stage:
         self.task.lay(self.model, self.data, initial)
         self.data.qacc_warmstart[:] = 0.0
         mujoco.mj_forward(self.model, self.data)
+        self.robot.fingers_moved()
         if self.task.grasped_at_start:
             self.robot.set_hand_goal(0.0, GRASP_SPEED_M_S, self.task.grasp_force_n)
         self._monitor.reset()

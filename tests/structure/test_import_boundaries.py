@@ -11,16 +11,37 @@ ROOT = Path(__file__).resolve().parents[2]
 LOWER = sorted((ROOT / "pld").rglob("*.py"))
 UPPER = sorted((ROOT / "pld_nodes").rglob("*.py"))
 ROS = {
-    "rclpy", "launch", "std_msgs", "std_srvs", "sensor_msgs", "geometry_msgs", "pld_interfaces",
-    "diagnostic_msgs", "tf2_msgs", "builtin_interfaces", "rcl_interfaces", "ament_index_python",
+    "rclpy",
+    "launch",
+    "std_msgs",
+    "std_srvs",
+    "sensor_msgs",
+    "geometry_msgs",
+    "pld_interfaces",
+    "diagnostic_msgs",
+    "tf2_msgs",
+    "builtin_interfaces",
+    "rcl_interfaces",
+    "ament_index_python",
 }
 STAGES = (
-    "base_policy", "residual", "probing", "safety", "cameras", "teleop", "reward", "recording",
-    "distill", "evaluation", "calibration",
+    "base_policy",
+    "residual",
+    "probing",
+    "safety",
+    "cameras",
+    "teleop",
+    "reward",
+    "recording",
+    "distill",
+    "evaluation",
+    "calibration",
 )
 VENDORS = ("franky", "pyrealsense2", "franky_sim", "mcap", "rosbags")
 DRIVERS = {
-    "pld/robots/franka.py", "pld/robots/gripper.py", "pld/cameras/realsense.py",
+    "pld/robots/franka.py",
+    "pld/robots/gripper.py",
+    "pld/cameras/realsense.py",
 }
 CLOCKS = {"time", "sleep", "monotonic", "monotonic_ns", "time_ns", "perf_counter"}
 

@@ -49,6 +49,18 @@ def test_reset_goes_home_with_an_open_hand_and_tracks_from_there(arm: FrankaArm)
     assert {s.control_mode for s in told} == {ControlMode.RESETTING}
 
 
+def test_a_reset_in_full_motion_rises_first_and_goes_home_without_a_detour(arm: FrankaArm) -> None:
+    arm.reset()
+    states = drive(arm, 14, towards(np.array([0.55, -0.15, 0.10])))
+    assert states[-1].O_dP_EE[2] < -0.05
+    way = []
+    home = arm.reset(on_state=lambda state: way.append(state.O_T_EE.p_m))
+    heights = np.array(way)[:, 2]
+    assert heights.min() > states[-1].O_T_EE.p_m[2] - 0.03
+    assert np.abs(np.diff(way, axis=0)).max() < 0.05
+    np.testing.assert_allclose(home.O_T_EE.p_m, [0.48, 0.0, 0.25], atol=0.005)
+
+
 def test_the_arm_tracks_a_moving_target_at_a_steady_period(arm: FrankaArm) -> None:
     start = arm.reset().O_T_EE.p_m
     states = drive(

@@ -42,6 +42,9 @@ def test_missed_periods_are_skipped_counted_and_never_made_up() -> None:
     assert steps.advance(175 * MS) == 1
     assert steps.skipped == 2
     assert steps.until_boundary_ns(175 * MS) == 25 * MS
+    steps.rebase()
+    assert steps.until_boundary_ns(990 * MS) == 50 * MS
+    assert (steps.step, steps.skipped) == (1, 2)
 
 
 def test_robot_time_that_starts_anew_does_not_stop_the_steps() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from pld.tasks import TaskFacts
 from pld.types import Array, Pose, SceneTruth
 
 if TYPE_CHECKING:
@@ -34,13 +35,30 @@ class Task(ABC):
     is moved by `lay` but, for a task that starts with a grasp, the two fingers.
     """
 
-    name: ClassVar[str]
-    instruction: ClassVar[str]
-    horizon_s: ClassVar[float]
+    facts: ClassVar[TaskFacts]
     regions: ClassVar[tuple[str, ...]]
     object_body: ClassVar[str]
-    grasped_at_start: ClassVar[bool] = False
     grasp_force_n: ClassVar[float] = 40.0
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.facts.name
+
+    @property
+    def instruction(self) -> str:
+        """What a policy is told."""
+        return self.facts.instruction
+
+    @property
+    def horizon_s(self) -> float:
+        """The longest episode [s]."""
+        return self.facts.horizon_s
+
+    @property
+    def grasped_at_start(self) -> bool:
+        """Whether an episode begins with the object in the hand."""
+        return self.facts.grasped_at_start
 
     @abstractmethod
     def add_objects(self, world: ET.Element) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from pld.errors import ConfigError
-from pld.tasks import task_facts
+from pld.tasks import TaskFacts, task_facts
 from pld.twin.scene import FINGER_BODIES, ROBOT_NQ
 from pld.twin.tasks.base import InitialState, Task, box, pose_at, speed_m_s, text, touches
 from pld.types import Array, Pose, SceneTruth
@@ -31,9 +31,7 @@ REGION_WEIGHTS = (0.34, 0.33, 0.33)
 class CubePickup(Task):
     """Lift the cube and hold it still, between both fingers, `lift_m` above its rest."""
 
-    name: ClassVar[str] = "cube_pickup"
-    instruction: ClassVar[str] = task_facts("cube_pickup").instruction
-    horizon_s: ClassVar[float] = task_facts("cube_pickup").horizon_s
+    facts: ClassVar[TaskFacts] = task_facts("cube_pickup")
     regions: ClassVar[tuple[str, ...]] = ("centre", "wall", "corner")
     object_body: ClassVar[str] = "cube"
     lift_m: float = 0.07

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from pld.errors import ConfigError
-from pld.tasks import task_facts
+from pld.tasks import TaskFacts, task_facts
 from pld.twin.scene import HAND_BODY, HAND_T_EE_Z_M, PREFIX, ROBOT_NQ
 from pld.twin.tasks.base import InitialState, Task, box, pose_at, speed_m_s, text
 from pld.types import Array, Pose, SceneTruth
@@ -42,12 +42,9 @@ class PegInsertion(Task):
     the peg in the hand; what varies is where the socket stands, `near` or `far` from below it.
     """
 
-    name: ClassVar[str] = "peg_insertion"
-    instruction: ClassVar[str] = task_facts("peg_insertion").instruction
-    horizon_s: ClassVar[float] = task_facts("peg_insertion").horizon_s
+    facts: ClassVar[TaskFacts] = task_facts("peg_insertion")
     regions: ClassVar[tuple[str, ...]] = tuple(RADII_M)
     object_body: ClassVar[str] = "peg"
-    grasped_at_start: ClassVar[bool] = True
     depth_m: float = 0.025
     max_speed_m_s: float = 0.10
 
