@@ -32,7 +32,8 @@ def applied_commands(episode: Episode) -> Applied:
 def command_period_ms(applied: Applied) -> Array:
     """Robot time between commands of consecutive steps [ms], (N-1,)."""
     consecutive = np.diff(applied.step) == 1
-    return np.diff(applied.t_ns)[consecutive] / 1e6
+    period_ms: Array = np.diff(applied.t_ns)[consecutive] / 1e6
+    return period_ms
 
 
 def camera_to_command_ms(episode: Episode, applied: Applied) -> Array:

@@ -29,7 +29,8 @@ def pose_delta(start: Pose, end: Pose) -> tuple[Array, Array]:
 
 def rotation_6d(pose: Pose) -> Array:
     """The first two columns (6,) of the rotation matrix: a continuous encoding of a rotation."""
-    return Rotation.from_quat(pose.q_xyzw).as_matrix()[:, :2].T.ravel()
+    columns: Array = Rotation.from_quat(pose.q_xyzw).as_matrix()[:, :2].T.ravel()
+    return columns
 
 
 def pose_from_matrix(matrix: Array) -> Pose:

@@ -154,7 +154,8 @@ class BaseAction:
     @property
     def action(self) -> Array:
         """The (7,) action for this step."""
-        return self.chunk[self.index]
+        row: Array = self.chunk[self.index]
+        return row
 
 
 @dataclass(frozen=True)

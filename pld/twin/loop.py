@@ -13,7 +13,7 @@ from typing import Any
 
 from pld.twin.control import ControlServer
 from pld.twin.fci import NS_PER_MS, FciServer
-from pld.twin.link import CAMERA_RATE_HZ, CONFIRM_SLOTS, Truth, TwinLink
+from pld.twin.link import CAMERA_RATE_HZ, CONFIRM_SLOTS, TwinLink
 from pld.twin.pacing import Pacer
 from pld.twin.stage import Stage
 

@@ -117,8 +117,10 @@ def _observe(watcher: ArmWatcher, findings: Findings) -> None:
     seen["safety is cleared after recovery"] = watcher.call("safety_node/clear").success
     begun = len(watcher.states)
     seen["the next episode runs"] = _until(
-        lambda: watcher.running
-        and any(s.control_mode is types.ControlMode.TRACKING for s in watcher.states[begun:])
+        lambda: (
+            watcher.running
+            and any(s.control_mode is types.ControlMode.TRACKING for s in watcher.states[begun:])
+        )
     )
 
 

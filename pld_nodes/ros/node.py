@@ -45,7 +45,8 @@ def message_class(type_name: str) -> type:
     """The class of a message type such as `sensor_msgs/msg/Image`."""
     package, _, name = type_name.split("/")
     module = __import__(f"{package}.msg", fromlist=[name])
-    return getattr(module, name)
+    found: type = getattr(module, name)
+    return found
 
 
 class GraphNode(Node):
@@ -79,7 +80,7 @@ class GraphNode(Node):
         value = self.declare_parameter(name, default, descriptor).value
         return default if value is None else value
 
-    def publisher(self, name: str) -> Publisher:
+    def publisher(self, name: str) -> Publisher[Any]:
         """A publisher on a topic whose producer in the table is this node."""
         row = graph.topic(name)
         if row.producer != self.get_name():
@@ -88,7 +89,7 @@ class GraphNode(Node):
 
     def subscribe(
         self, name: str, callback: Callable[..., None], *, raw: bool = False, depth: int = 1
-    ) -> Subscription:
+    ) -> Subscription[Any]:
         """A subscription to a topic that the table lets this node read; `depth` at least."""
         row = graph.topic(name)
         if name not in graph.read_by(self.get_name()):

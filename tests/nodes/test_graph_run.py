@@ -81,6 +81,7 @@ def run() -> Iterator[Run]:
             capture_output=True,
             text=True,
             timeout=200,
+            check=False,
         )
         stop.set()
         stranger.join()
@@ -112,7 +113,16 @@ def test_independent_readers_agree_on_the_bag(run: Run) -> None:
     folder = episode_folders(run.folder)[0]
     report = Path(run.folder) / "verify.json"
     done = subprocess.run(
-        [sys.executable, "-m", "pld_nodes.cli", "bag", "verify", str(folder), "--json", str(report)],
+        [
+            sys.executable,
+            "-m",
+            "pld_nodes.cli",
+            "bag",
+            "verify",
+            str(folder),
+            "--json",
+            str(report),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -1,0 +1,107 @@
+"""What a mistaken operator sees: one line with the value and the remedy, exit code 2, no motion."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pld_nodes.bench.aims import Figure, arguments_without_json, report
+from pld_nodes.bench.figures_page import page
+from pld_nodes.bench.usage import growth_mb_per_min, process_name
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def pld(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pld_nodes.cli", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["task:=cube"], ["unknown task 'cube'", "cube_pickup, peg_insertion"]),
+        (["speed:=9"], ["unknown parameter 'speed'", "valid: task, mode"]),
+        (["limits:=nowhere.yaml"], ["'nowhere.yaml' not found"]),
+        (["output_dir:=/proc/runs"], ["'/proc/runs' cannot be written", "output_dir:=FOLDER"]),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], words: list[str]) -> None:
+    done = pld("up", "sim", *arguments)
+    assert done.returncode == 2
+    line = " ".join(done.stderr.split())
+    assert line.startswith("error:")
+    assert all(word in line for word in words), line
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_named_with_the_remedy(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.72", 1337))
+        taken.listen()
+        done = pld("up", "sim", "robot_ip:=127.0.0.72", f"output_dir:={tmp_path}")
+    assert done.returncode == 2
+    assert "port 1337 at robot_ip '127.0.0.72'" in " ".join(done.stderr.split())
+
+
+def test_an_unreachable_arm_ends_before_anything_starts(tmp_path: Path) -> None:
+    done = pld("up", "robot", "robot_ip:=127.0.0.73", f"output_dir:={tmp_path}")
+    assert done.returncode == 2
+    assert "no arm answers at robot_ip '127.0.0.73'" in " ".join(done.stderr.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_malformed_limits_file_is_named(tmp_path: Path) -> None:
+    bad = tmp_path / "limits.yaml"
+    bad.write_text("robot: [")
+    done = pld("up", "sim", f"limits:={bad}", f"output_dir:={tmp_path}")
+    assert done.returncode == 2
+    assert "malformed YAML" in done.stderr
+
+
+def test_help_shows_every_verb() -> None:
+    shown = pld("--help").stdout
+    for verb in ("up", "demo", "bag", "run", "bench", "graph", "parameters", "camera"):
+        assert f" {verb} " in shown
+
+
+def test_a_missed_aim_is_said_and_an_aim_that_nobody_stated_is_not(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    figures = [Figure("a", 1.0, "ms", at_most=2.0), Figure("b", 5.0, "mm")]
+    console = Console(quiet=True)
+    assert report("t", figures, console, tmp_path / "good.json")
+    assert not report("t", [*figures, Figure("c", 1.0, "", at_least=2.0)], console, None)
+    assert not report("t", [Figure("nan", float("nan"), "ms", at_most=2.0)], console, None)
+    text = page([tmp_path / "good.json"])
+    assert "| a | 1 ms | <= 2 | yes |" in text
+    assert json.loads((tmp_path / "good.json").read_text())["machine"]["cores"]
+
+
+def test_the_command_of_a_figure_is_told_without_where_its_json_went() -> None:
+    told = arguments_without_json(["bench", "graph", "--json", "x.json", "--seconds", "60"])
+    assert told == ["bench", "graph", "--seconds", "60"]
+
+
+def test_processes_are_named_as_in_the_table() -> None:
+    assert process_name(["python", "-m", "pld.twin.serve", "--task", "x"]) == "twin"
+    assert process_name(["python", "-m", "m", "--ros-args", "-r", "__node:=vla_node"]) == "vla_node"
+
+
+def test_growth_is_the_slope_after_the_start() -> None:
+    steady = [100_000_000] * 60
+    growing = [100_000_000 + 1_000_000 * i for i in range(60)]
+    assert growth_mb_per_min(steady) == pytest.approx(0.0)
+    assert growth_mb_per_min(growing) == pytest.approx(60.0)
+    assert growth_mb_per_min([0, *steady]) == pytest.approx(0.0)
