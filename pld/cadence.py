@@ -44,6 +44,13 @@ def camera_to_command_ms(episode: Episode, applied: Applied) -> Array:
     return np.array([(t - image_ns[int(s)]) / 1e6 for s, t in pairs if int(s) in image_ns])
 
 
+def state_to_command_wall_ms(episode: Episode) -> Array:
+    """From the arrival of a state at the recorder to that of its command, wall clock [ms]."""
+    states = {a.value.step: a.log_time_ns for a in episode.arm_states}
+    commands = [(c.value.step, c.log_time_ns) for c in episode.commands if not c.value.hold]
+    return np.array([(t - states[step]) / 1e6 for step, t in commands if step in states])
+
+
 def tracking(episode: Episode) -> tuple[float, float]:
     """Lag [ms] of the measured behind the reference position, and rms error at that lag [mm].
 

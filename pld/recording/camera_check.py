@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +53,7 @@ class CameraCheck:
         self._images = self._repeated = 0
         self._changed_ns = 0
         self._longest_ns = 0
-        self._ages_ns: list[int] = []
+        self._ages_ns = array("q")
         self._position: Array | None = None
         self._start: Array | None = None
         self._travel_m = 0.0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,8 +53,8 @@ class _TopicCount:
     lost: int = 0
     loss_known: bool = True
     dropped: int = 0
-    stamps: list[int] = field(default_factory=list)
-    logged: list[int] = field(default_factory=list)
+    stamps: array[int] = field(default_factory=lambda: array("q"))
+    logged: array[int] = field(default_factory=lambda: array("q"))
 
     def add(self, message: RawMessage) -> None:
         self.lost += message.lost or 0
@@ -159,7 +160,7 @@ class EpisodeStatistics:
         return decoder(type_name, self._schemas[type_name])(cdr)
 
 
-def intervals_ns(times_ns: list[int]) -> NDArray[np.int64]:
+def intervals_ns(times_ns: Sequence[int]) -> NDArray[np.int64]:
     """The n - 1 intervals between n times."""
     values = np.array(times_ns, dtype=np.int64)
     return values[1:] - values[:-1]

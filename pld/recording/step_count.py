@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ class StepCount:
         elif type_name == bag.CHOICE:
             self._sources[step] = int(message.source)
         elif type_name == bag.ARM_COMMAND:
-            self._commands[step] = (bool(message.hold), tuple(message.reasons))
+            self._commands[step] = (bool(message.hold), tuple(map(sys.intern, message.reasons)))
         else:
             self._rewards[step] = float(message.reward)
 
