@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pld.cli.screen import wide_console
 from pld.errors import PldError
 from pld_nodes.graph import Deployment
 
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 bench = typer.Typer(help="Measure: every bench prints a table and ends non-zero off its aims.")
-console = Console()
+console = wide_console()
 errors = Console(stderr=True)
 STYLES = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green")
 
@@ -190,13 +191,18 @@ LAZY = {
     "run": "pld.cli.run",
     "camera": "pld.cli.camera",
     "calibration": "pld.cli.calibration",
+    "train": "pld.cli.train",
 }
+UNNAMED = ("pld.cli.flywheel", "pld.cli.stages")
 
 
 def _register() -> None:
     """Hang the areas' own commands below `pld`."""
     for name, module in LAZY.items():
         app.add_typer(importlib.import_module(module).app, name=name)
+    for module in UNNAMED:
+        app.add_typer(importlib.import_module(module).app)
+    bench.command("learner")(importlib.import_module("pld.cli.bench_learner").bench_learner)
     app.add_typer(bench, name="bench")
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from pld.cli.screen import wide_console
 
 if TYPE_CHECKING:
     from pld.recording.info import EpisodeInfo
@@ -20,7 +21,7 @@ app = typer.Typer(
     help="Look into episode bags, check them, label them, rebuild unfinished ones.",
     no_args_is_help=True,
 )
-console = Console()
+console = wide_console()
 
 FolderArgument = Annotated[Path, typer.Argument(help="an episode's folder, or a run folder")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="also write the figures here")]

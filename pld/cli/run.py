@@ -20,9 +20,9 @@ def summary(
     import json
     from dataclasses import asdict
 
-    from rich.console import Console
     from rich.table import Table
 
+    from pld.cli.screen import wide_console
     from pld.run_folder import success_rows, verdicts
 
     rows = success_rows(run_dir)
@@ -32,7 +32,7 @@ def summary(
         rate = f"{100 * row.successes / row.episodes:.0f} %" if row.episodes else ""
         interval = f"[{row.low:.2f}, {row.high:.2f}]"
         table.add_row(row.region, f"{row.successes}/{row.episodes}", rate, interval)
-    console = Console()
+    console = wide_console()
     console.print(table)
     lost = sum(verdict.lost for verdict in found)
     console.print(f"{len(found)} episodes closed, {lost} messages lost, bags in {run_dir}/episodes")
