@@ -68,9 +68,16 @@ def parameters(
 
 
 @app.command(name="graph")
-def show_graph() -> None:
+def show_graph(
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="the README's picture")] = False,
+) -> None:
     """Print the tables of topics and processes."""
+    from pld_nodes import graph_picture
     from pld_nodes.graph import PROCESSES, TOPICS
+
+    if mermaid:
+        print(graph_picture.mermaid())
+        return
 
     topics = Table("topic", "type", "producer", "consumers", "stale after", "recorded")
     for row in TOPICS:

@@ -11,6 +11,7 @@ import pytest
 from pld.errors import ConfigError
 from pld_nodes import graph
 from pld_nodes.graph import PROCESSES, TOPICS, Deployment
+from pld_nodes.graph_picture import mermaid
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = [p for p in PROCESSES if p.is_node]
@@ -56,3 +57,7 @@ def test_a_nodes_source_creates_topics_only_through_the_table(process: graph.Pro
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Attribute) and node.attr.startswith("create_"):
             assert node.attr in allowed, f"{path.name}:{node.lineno} {node.attr}"
+
+
+def test_the_readme_shows_the_picture_that_the_table_draws() -> None:
+    assert mermaid() in (ROOT / "README.md").read_text()
