@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from pld_interfaces.msg import ArmState, BaseAction, EpisodeStatus, RecorderStatus, Reward
-from pld_interfaces.srv import ResetScene
-from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from pld.errors import ConfigError
@@ -16,11 +14,12 @@ from pld.probing.episode import Episode, EpisodePlan, Want, begin, end, on_done,
 from pld.safety.watchdog import EarlyAnswer, StepGuard
 from pld.tasks import task_facts
 from pld.types import ControlMode, EpisodeState, Outcome
+from pld_nodes.errands import PREPARING, Errands, Replies
 from pld_nodes.graph import MODES
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import EXIT_FAILED, GraphNode, run_node
 
-READY_MODES = (ControlMode.HOLDING, ControlMode.TRACKING)
+OPERATOR_TIMEOUT_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,21 @@ class ArbitratorConfig:
     scene: str = "service"
 
 
+def make_plan(config: ArbitratorConfig) -> EpisodePlan:
+    """The run's plan from the node's parameters; an operator has an hour to lay the scene."""
+    facts = task_facts(config.task)
+    by_hand = config.scene == "operator"
+    return EpisodePlan(
+        config.run,
+        config.episodes,
+        config.seed,
+        config.horizon_s or facts.horizon_s,
+        config.rate_hz,
+        scene_timeout_s=OPERATOR_TIMEOUT_S if by_hand else 30.0,
+        grasped_at_start=facts.grasped_at_start,
+    )
+
+
 class ArbitratorNode(GraphNode):
     """Feeds events to the pure episode machine and does what it wants done."""
 
@@ -46,28 +60,12 @@ class ArbitratorNode(GraphNode):
         if config.mode not in MODES:
             raise ConfigError.unknown("mode", config.mode, MODES)
         self._facts = task_facts(config.task)
-        horizon_s = config.horizon_s or self._facts.horizon_s
-        self._episode = Episode(
-            EpisodePlan(
-                config.run,
-                config.episodes,
-                config.seed,
-                horizon_s,
-                config.rate_hz,
-                grasped_at_start=self._facts.grasped_at_start,
-            )
-        )
+        self._episode = Episode(make_plan(config))
         self._guard = StepGuard()
         self._early: EarlyAnswer[BaseAction] = EarlyAnswer()
         self._arm: ArmState | None = None
-        self._region = ""
-        self._asked: Want = Want.NOTHING
-        self._arm_services = {
-            Want.RESET_ARM: self.create_client(Trigger, "franka_node/reset"),
-            Want.GRASP: self.create_client(Trigger, "franka_node/grasp"),
-        }
-        self._arm_busy = False
-        self._reset_scene = self.create_client(ResetScene, "scene/reset")
+        replies = Replies(self._done, self._fail)
+        self._errands = Errands(self, config.task, config.scene, replies)
         self._publish_choice = self.publisher("arbitrator/choice").publish
         self._publish_episode = self.publisher("episode").publish
         self.subscribe("arm/state", self._on_state)
@@ -85,8 +83,9 @@ class ArbitratorNode(GraphNode):
         if self._episode.index < 0:
             self._advance(begin(self._episode, self._t_ns))
         self._advance(on_step(self._episode, self._t_ns, msg.step, mode, answered=answered))
-        self._watch_arm(mode)
-        self._pursue()
+        self._errands.pursue(self._episode.want, mode, self._episode.seed)
+        if self._episode.want is Want.FINISH:
+            self.finish(EXIT_FAILED if self._episode.failed else 0)
         early = self._early.due(msg.step)
         if not self._is_running():
             self._answer(Offers())
@@ -139,7 +138,7 @@ class ArbitratorNode(GraphNode):
         return response
 
     def _on_abort(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success = self._is_running()
+        response.success = self._episode.state is EpisodeState.RUNNING
         if response.success:
             self._advance(end(self._episode, self._t_ns, Outcome.UNLABELLED, "operator_abort"))
         response.message = f"episode {self._describe()}"
@@ -160,61 +159,14 @@ class ArbitratorNode(GraphNode):
             self.get_logger().info(f"episode {self._describe()}")
             self._publish_status()
 
-    def _pursue(self) -> None:
-        """Ask once for what the machine wants."""
-        want = self._episode.want
-        if self._faulty() and want is not Want.FINISH:
-            self._asked = Want.NOTHING
-            return
-        if want is self._asked:
-            return
-        if want in self._arm_services and self._arm_services[want].service_is_ready():
-            self._arm_busy = False
-            future = self._arm_services[want].call_async(Trigger.Request())
-            future.add_done_callback(self._on_arm_asked)
-        elif want is Want.RESET_SCENE and self._config.scene == "operator":
-            self.get_logger().warning("lay the scene, then call arbitrator_node/scene_ready")
-        elif want is Want.RESET_SCENE and self._reset_scene.service_is_ready():
-            request = ResetScene.Request(task=self._config.task, seed=self._episode.seed)
-            self._reset_scene.call_async(request).add_done_callback(self._on_scene_reset)
-        elif want is Want.FINISH:
-            self.finish(EXIT_FAILED if self._episode.failed else 0)
-        elif want in (*self._arm_services, Want.RESET_SCENE):
-            return
-        self._asked = want
-
-    def _watch_arm(self, mode: ControlMode) -> None:
-        """What the arm was asked for is done once it was seen at it, and ready again."""
-        if self._asked not in self._arm_services or self._asked is not self._episode.want:
-            return
-        if mode is ControlMode.RESETTING:
-            self._arm_busy = True
-        elif self._arm_busy and mode in READY_MODES:
-            self._done(self._asked)
-
-    def _on_arm_asked(self, future: Future) -> None:
-        answer = future.result()
-        if not answer.success:
-            self.get_logger().warning(f"{self._asked.value} refused: {answer.message}")
-
-    def _on_scene_reset(self, future: Future) -> None:
-        answer = future.result()
-        if not answer.success:
-            self._fail(f"the scene was not reset: {answer.message}")
-            return
-        self._region = answer.region
-        self._done(Want.RESET_SCENE)
-
     def _fail(self, reason: str) -> None:
         self.get_logger().error(reason)
         self.finish(EXIT_FAILED)
 
-    def _faulty(self) -> bool:
-        """Whether the arm waits for the operator's recovery; it is asked for nothing until then."""
-        return self._arm is not None and self._arm.control_mode == ArmState.FAULT
-
     def _is_running(self) -> bool:
-        return self._episode.state is EpisodeState.RUNNING
+        episode = self._episode
+        began = self._guard.newest_step >= episode.first_step
+        return episode.state is EpisodeState.RUNNING and began
 
     def _describe(self) -> str:
         episode = self._episode
@@ -229,7 +181,7 @@ class ArbitratorNode(GraphNode):
     def _publish_status(self) -> None:
         """Tell the episode, except while the arm and the scene are still being laid."""
         episode = self._episode
-        if episode.want in (*self._arm_services, Want.RESET_SCENE) or episode.index < 0:
+        if episode.want in PREPARING or episode.index < 0:
             return
         self._publish_episode(
             EpisodeStatus(
@@ -241,7 +193,7 @@ class ArbitratorNode(GraphNode):
                 instruction=self._facts.instruction,
                 mode=self._config.mode,
                 seed=episode.seed,
-                region=self._region,
+                region=self._errands.region,
                 first_step=episode.first_step,
                 takeover_step=NEVER,
                 outcome=int(episode.outcome),

@@ -86,6 +86,8 @@ class VlaNode(GraphNode):
         episode = self._episode
         if episode is None or episode.state != EpisodeStatus.RUNNING:
             return
+        if msg.step < episode.first_step:
+            return
         arm = messages.arm_state_from_msg(msg)
         if self._stale_cameras(arm.t_ns):
             self._starved += 1

@@ -12,6 +12,10 @@ from enum import Enum
 from pld.types import ControlMode, EpisodeState, Outcome
 
 
+NOTICE_STEPS = 2
+"""Steps between the decision to run and the first step, so that everybody has heard of it."""
+
+
 class Want(Enum):
     """What the state machine waits to have done on its behalf."""
 
@@ -38,6 +42,7 @@ class EpisodePlan:
     horizon_s: float
     rate_hz: float
     reset_timeout_s: float = 30.0
+    scene_timeout_s: float = 30.0
     fault_timeout_s: float = 120.0
     record_timeout_s: float = 20.0
     starvation_s: float = 1.0
@@ -115,7 +120,7 @@ def on_done(episode: Episode, want: Want, t_ns: int, step: int) -> Episode:
             state=EpisodeState.RUNNING,
             want=Want.NOTHING,
             since_ns=t_ns,
-            first_step=step + 1,
+            first_step=step + NOTICE_STEPS,
         )
     if want is Want.CLOSE_RECORD:
         return begin(episode, t_ns)
@@ -134,9 +139,7 @@ def on_step(
         return _running_step(episode, t_ns, step, answered=answered)
     if episode.want is Want.NOTHING or episode.finished:
         return episode
-    closing = episode.want in (Want.RECORD, Want.CLOSE_RECORD)
-    limit_s = episode.plan.record_timeout_s if closing else episode.plan.reset_timeout_s
-    if t_ns - episode.since_ns > limit_s * 1e9:
+    if t_ns - episode.since_ns > _patience_s(episode) * 1e9:
         return _give_up(episode, f"{episode.want.value}_timed_out")
     return episode
 
@@ -146,6 +149,15 @@ def _await_recovery(episode: Episode, t_ns: int) -> Episode:
     if t_ns - episode.since_ns > episode.plan.fault_timeout_s * 1e9:
         return _give_up(episode, "robot_fault")
     return episode
+
+
+def _patience_s(episode: Episode) -> float:
+    """How long the machine waits for what it wants [s]."""
+    if episode.want in (Want.RECORD, Want.CLOSE_RECORD):
+        return episode.plan.record_timeout_s
+    if episode.want is Want.RESET_SCENE:
+        return episode.plan.scene_timeout_s
+    return episode.plan.reset_timeout_s
 
 
 def _give_up(episode: Episode, reason: str) -> Episode:

@@ -64,12 +64,12 @@ def test_a_killed_supervisor_leaves_no_process_and_a_closed_bag(tmp_path: Path) 
         stderr=subprocess.DEVNULL,
     )
     episodes = tmp_path / "r" / "episodes"
-    assert until(lambda: episodes.is_dir() and any(episodes.glob("*/*.part")), 60.0)
+    assert until(lambda: episodes.is_dir() and any(episodes.glob("*/*.part")), 120.0)
     children = psutil.Process(parent.pid).children(recursive=True)
     assert len(children) >= 10
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    gone, alive = psutil.wait_procs(children, timeout=40.0)
+    gone, alive = psutil.wait_procs(children, timeout=60.0)
     assert alive == []
     assert len(gone) == len(children)
     assert [v.termination_reason for v in verdicts(tmp_path / "r")] == ["shutdown"]

@@ -42,7 +42,7 @@ def running(plan: EpisodePlan = PLAN) -> Episode:
     episode = begin(Episode(plan), 0)
     for want in (Want.RESET_ARM, Want.RESET_SCENE, Want.RECORD):
         assert episode.want is want
-        episode = on_done(episode, want, 10, step=99)
+        episode = on_done(episode, want, 10, step=98)
     return episode
 
 
