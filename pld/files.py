@@ -40,5 +40,8 @@ def read_json(path: Path) -> Any:
 
 def sha256_of(path: Path) -> str:
     """Hex SHA-256 of a file's content."""
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -34,7 +34,9 @@ def batch(rewards: torch.Tensor, terminated: torch.Tensor, returns: torch.Tensor
     rng = torch.Generator().manual_seed(3)
     seen = torch.rand((n, 7), generator=rng) - 0.5
     after = torch.rand((n, 7), generator=rng) - 0.5
-    return ResidualBatch(seen, torch.zeros(n, 2), after, terminated, rewards, returns)
+    return ResidualBatch(
+        seen, torch.zeros(n, 2), after, terminated, rewards, returns, torch.full_like(rewards, 0.9)
+    )
 
 
 def test_the_calql_penalty_is_floored_by_the_return_of_the_base() -> None:
@@ -142,9 +144,7 @@ def test_calql_leaves_q_of_the_base_near_its_return_and_lower_elsewhere() -> Non
     rng = np.random.default_rng(0)
     seen = rng.uniform(-0.5, 0.5, (n, 7)).astype(np.float32)
     ones, action = np.ones(n, dtype=np.float32), seen[:, -2:]
-    learner.offline.add_episode(
-        Episode(seen, action, ones, seen, ones, ones, True, n, 0, 0)
-    )
+    learner.offline.add_episode(Episode(seen, action, ones, seen, ones, ones, True, n, 0, 0))
     learner.pretrain(300)
     with torch.no_grad():
         values = learner.critic(torch.from_numpy(seen), torch.from_numpy(action))

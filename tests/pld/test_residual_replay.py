@@ -58,10 +58,11 @@ def test_the_stored_action_is_the_executed_one() -> None:
 
 def test_the_base_actions_of_both_states_are_stored() -> None:
     env = ToyTask()
-    episode = collect_episode(env, 1, away, takeover_step=0, gamma=0.9)
+    episode = collect_episode(env, 1, lambda seen: 0.3 * seen[-2:], takeover_step=0, gamma=0.9)
     replay = empty_replay()
     replay.add_episode(episode)
     n = replay.size()
+    assert np.ptp(env.proposed, axis=0).min() > 0.1
     assert np.allclose(replay.observations[:n, 0, -2:], np.array(env.proposed[:-1]))
     assert np.allclose(replay.next_observations[:n, 0, -2:], np.array(env.proposed[1:]))
 
@@ -81,7 +82,8 @@ def test_a_success_is_terminated_and_a_time_out_is_not() -> None:
 
 def test_a_step_that_diverged_is_dropped_and_ends_the_episode() -> None:
     episode = collect_episode(ToyTask(diverge_at=5), 1, away, takeover_step=0, gamma=0.9)
-    assert episode.diverged and not episode.success
+    assert episode.diverged
+    assert not episode.success
     assert len(episode) == 5
     assert np.isfinite(episode.next_observations).all()
     assert episode.terminated.sum() == 0
@@ -145,7 +147,8 @@ def test_base_successes_go_offline_and_its_failures_online() -> None:
     ends = int(offline.dones.sum())
     assert 0 < ends == trainer.progress.base_successes < 12
     assert int(trainer.learner.replay_buffer.dones.sum()) == 0
-    assert np.allclose(offline.actions[: offline.size()], offline.observations[: offline.size(), :, -2:])
+    proposed = offline.observations[: offline.size(), :, -2:]
+    assert np.allclose(offline.actions[: offline.size()], proposed)
 
 
 @pytest.mark.parametrize(("alpha", "horizon", "latest"), [(0.6, 30, 18), (0.0, 30, 0), (1.0, 7, 7)])
@@ -161,7 +164,7 @@ def test_takeover_steps_are_uniform_up_to_alpha_times_the_horizon(
 
 @pytest.mark.parametrize(("alpha", "horizon"), [(-0.1, 10), (1.1, 10), (0.5, -1)])
 def test_an_impossible_probing_horizon_is_refused(alpha: float, horizon: int) -> None:
-    with pytest.raises(ConfigError, match="alpha is|horizon is"):
+    with pytest.raises(ConfigError, match=r"alpha is|horizon is"):
         latest_takeover(alpha, horizon)
 
 

@@ -58,7 +58,7 @@ class ToyTask:
         )
 
     def _seen(self) -> ResidualObservation:
-        base = np.clip((self.target + self.error - self.at) / STEP_M, -1.0, 1.0)
+        base = np.clip((self.target + self.error - self.at) / (3 * STEP_M), -1.0, 1.0)
         self.proposed.append(base)
         return ResidualObservation(np.array([*self.at, *self.target, float(self.steps)]), base)
 
@@ -73,6 +73,7 @@ def toy_config(**changes: object) -> ResidualConfig:
         "calql_updates": 20,
         "online_steps": 60,
         "learning_starts": 32,
+        "actor_starts": 20,
         "replay_capacity": 4000,
         "updates_per_step": 1.0,
     }

@@ -1,0 +1,123 @@
+"""Frames of many episodes as one training set: random batches, chunks of executed actions.
+
+A batch is a function of (seed, step) alone, so a training that was killed and resumed sees the
+batches that it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pld.distill.episodes import SftEpisode
+from pld.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of the images: shifts up to `shift_px`, brightness and contrast factors."""
+
+    shift_px: int = 4
+    brightness: float = 0.1
+    contrast: float = 0.1
+    proprio_noise: float = 0.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """N frames: `images` (N, cameras, px, px, 3) float in [0, 255], `proprio` (N, P).
+
+    `chunk` (N, H, 7) are the next executed actions, `mask` (N, H) is 0 beyond the episode's end.
+    `instruction` (N,) counts into the dataset's `instructions`.
+    """
+
+    images: Tensor
+    proprio: Tensor
+    chunk: Tensor
+    mask: Tensor
+    instruction: Tensor
+
+
+class SftDataset:
+    """All frames of `episodes` in memory; images stay uint8 until a batch is made."""
+
+    def __init__(self, episodes: Sequence[SftEpisode], chunk_horizon: int) -> None:
+        if not episodes:
+            raise ConfigError("no episodes to train on; collect successes first")
+        self.instructions = tuple(sorted({e.instruction for e in episodes}))
+        self.tasks = tuple(sorted({e.task for e in episodes}))
+        self.images = np.concatenate([e.images for e in episodes])
+        self.proprio = np.concatenate([e.proprio for e in episodes])
+        self.actions = np.concatenate([e.executed for e in episodes])
+        self._instruction = np.concatenate(
+            [np.full(len(e), self.instructions.index(e.instruction)) for e in episodes]
+        )
+        ends = np.cumsum([len(e) for e in episodes])
+        last = np.concatenate(
+            [np.full(len(e), end - 1) for e, end in zip(episodes, ends, strict=True)]
+        )
+        ahead = np.arange(len(last))[:, None] + np.arange(chunk_horizon)
+        self._mask = (ahead <= last[:, None]).astype(np.float32)
+        self._ahead = np.minimum(ahead, last[:, None])
+
+    def __len__(self) -> int:
+        """The number of frames."""
+        return len(self.actions)
+
+    def statistics(self) -> dict[str, NDArray[np.float32]]:
+        """Mean and spread of proprioception and executed actions, with floors for still axes."""
+        return {
+            "proprio_mean": self.proprio.mean(0),
+            "proprio_std": np.maximum(self.proprio.std(0), 1e-2),
+            "action_mean": self.actions.mean(0),
+            "action_std": np.maximum(self.actions.std(0), 5e-2),
+        }
+
+    def batch(self, size: int, seed: int, step: int, augmentation: Augmentation) -> Batch:
+        """The batch of training step `step`: frames at random, with replacement, augmented."""
+        rng = np.random.default_rng((seed, step))
+        rows = rng.integers(0, len(self), size)
+        images = _shifted(self.images, rows, augmentation.shift_px, rng)
+        proprio = self.proprio[rows]
+        noise = rng.standard_normal(proprio.shape).astype(np.float32)
+        return Batch(
+            images=_relit(torch.from_numpy(images).float(), augmentation, rng),
+            proprio=torch.from_numpy(proprio + augmentation.proprio_noise * noise * self._spread()),
+            chunk=torch.from_numpy(self.actions[self._ahead[rows]]),
+            mask=torch.from_numpy(self._mask[rows]),
+            instruction=torch.from_numpy(self._instruction[rows]),
+        )
+
+    def _spread(self) -> NDArray[np.float32]:
+        spread: NDArray[np.float32] = self.proprio.std(0)
+        return spread
+
+
+def _shifted(
+    images: NDArray[np.uint8], rows: NDArray[np.int64], reach: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Each camera's image moved by up to `reach` pixels, its rim repeated."""
+    cameras, side = images.shape[1:3]
+    moves = rng.integers(-reach, reach + 1, (len(rows), cameras, 2))
+    chosen = np.empty((len(rows), *images.shape[1:]), np.uint8)
+    places = np.arange(side)
+    for i, row in enumerate(rows):
+        for camera in range(cameras):
+            dy, dx = moves[i, camera]
+            image = images[row, camera].take(np.clip(places + dy, 0, side - 1), axis=0)
+            chosen[i, camera] = image.take(np.clip(places + dx, 0, side - 1), axis=1)
+    return chosen
+
+
+def _relit(images: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
+    """Brightness and contrast changed by a random factor per image."""
+    shape = (*images.shape[:2], 1, 1, 1)
+    gain = 1 + augmentation.contrast * rng.uniform(-1, 1, shape)
+    lift = 255 * augmentation.brightness * rng.uniform(-1, 1, shape)
+    gain_t, lift_t = (torch.from_numpy(v.astype(np.float32)) for v in (gain, lift))
+    return images.sub_(127.5).mul_(gain_t).add_(127.5 + lift_t).clamp_(0, 255)

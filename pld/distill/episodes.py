@@ -1,0 +1,114 @@
+"""One recorded episode for supervised fine-tuning, in memory and on disk.
+
+The label of a step is the action that was executed there, whoever chose it. On disk: one
+safetensors file per episode, arrays as tensors, everything else as JSON in its header; nothing
+is unpickled. Bags are converted into the same class.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from pld.errors import ConfigError, ContractError
+from pld.files import write_bytes_atomically
+from pld.types import ActionSource
+
+FORMAT = "pld-episode"
+VERSION = 1
+NO_TAKEOVER = -1
+
+
+@dataclass(frozen=True)
+class SftEpisode:
+    """T steps of one episode.
+
+    `images` (T, cameras, px, px, 3) uint8; `proprio` (T, P) float32; `executed` (T, 7) and
+    `base` (T, 7) float32 normalised actions; `source` (T,) uint8 of ActionSource.
+    `takeover_step` is the first step of the specialist, NO_TAKEOVER when it never acted.
+    """
+
+    images: NDArray[np.uint8]
+    proprio: NDArray[np.float32]
+    executed: NDArray[np.float32]
+    base: NDArray[np.float32]
+    source: NDArray[np.uint8]
+    instruction: str
+    task: str
+    region: str
+    seed: int
+    success: bool
+    takeover_step: int = NO_TAKEOVER
+
+    def __post_init__(self) -> None:
+        """Refuse arrays of different lengths and numbers that are not finite."""
+        arrays = (self.images, self.proprio, self.executed, self.base, self.source)
+        if len({len(a) for a in arrays}) != 1:
+            lengths = [len(a) for a in arrays]
+            raise ContractError(f"episode with seed {self.seed}: arrays of lengths {lengths}")
+        if not (np.isfinite(self.proprio).all() and np.isfinite(self.executed).all()):
+            raise ContractError(
+                f"episode with seed {self.seed} holds numbers that are not finite; drop it"
+            )
+
+    def __len__(self) -> int:
+        """The number of steps."""
+        return len(self.executed)
+
+    @property
+    def specialist_steps(self) -> int:
+        """How many steps the specialist chose."""
+        return int((self.source == ActionSource.SPECIALIST).sum())
+
+
+ARRAYS = ("images", "proprio", "executed", "base", "source")
+FACTS = ("instruction", "task", "region", "seed", "success", "takeover_step")
+
+
+def write_episode(path: Path, episode: SftEpisode) -> None:
+    """Write one episode atomically."""
+    tensors = {name: np.ascontiguousarray(getattr(episode, name)) for name in ARRAYS}
+    facts = {name: getattr(episode, name) for name in FACTS}
+    header = {"format": FORMAT, "version": VERSION, **facts}
+    write_bytes_atomically(path, save(tensors, metadata={"pld": json.dumps(header)}))
+
+
+def read_episode(path: Path) -> SftEpisode:
+    """Read one episode; raises ConfigError for a broken or foreign file."""
+    try:
+        with safe_open(path, framework="np") as stream:
+            header: dict[str, Any] = json.loads((stream.metadata() or {}).get("pld", "{}"))
+            arrays = {name: stream.get_tensor(name) for name in ARRAYS}
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ConfigError(
+            f"{str(path)!r} is no whole episode ({error}); record it again"
+        ) from error
+    if (header.get("format"), header.get("version")) != (FORMAT, VERSION):
+        raise ConfigError(f"{str(path)!r} is not an episode of format {FORMAT} {VERSION}")
+    return SftEpisode(**arrays, **{name: header[name] for name in FACTS})
+
+
+def episode_path(folder: Path, seed: int) -> Path:
+    """Where the episode that began from `seed` lies in `folder`."""
+    return folder / f"episode-{seed:010d}.safetensors"
+
+
+def read_episodes(folder: Path) -> list[SftEpisode]:
+    """All episodes of a folder in the order of their seeds; raises ConfigError when empty."""
+    paths = sorted(folder.glob("episode-*.safetensors"))
+    if not paths:
+        raise ConfigError(f"no episodes in {str(folder)!r}; collect some before training on them")
+    return [read_episode(path) for path in paths]
+
+
+def successes(episodes: Iterable[SftEpisode]) -> list[SftEpisode]:
+    """Only what may be distilled: episodes that reached the goal."""
+    return [episode for episode in episodes if episode.success]

@@ -1,0 +1,86 @@
+"""Plots of a run as PNG bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+
+from pld.evaluation.results import Evaluation, Rate
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLOURS = {"base": "#b5651d", "specialist": "#3465a4", "distilled": "#2e8b57"}
+
+
+def colour_of(policy: str) -> str:
+    """One colour per kind of policy; controls are grey."""
+    return next((c for kind, c in COLOURS.items() if policy.startswith(kind)), "#888888")
+
+
+def success_plot(evaluations: Sequence[Evaluation]) -> bytes:
+    """One bar per policy with its Wilson interval; all of one task."""
+    figure, axes = plt.subplots(figsize=(1.6 + 1.1 * len(evaluations), 3.6))
+    for x, evaluation in enumerate(evaluations):
+        _bar(axes, x, evaluation.rate, colour_of(evaluation.name), 0.7)
+    axes.set_xticks(range(len(evaluations)), [_wrapped(e.name) for e in evaluations], fontsize=8)
+    return _finished(figure, axes)
+
+
+def region_plot(evaluations: Sequence[Evaluation]) -> bytes:
+    """Success by region of the start, one group of bars per region."""
+    regions = sorted({r for e in evaluations for r in e.regions})
+    figure, axes = plt.subplots(figsize=(2 + 1.2 * len(regions) + 0.3 * len(evaluations), 3.6))
+    width = 0.8 / max(len(evaluations), 1)
+    for i, evaluation in enumerate(evaluations):
+        for x, region in enumerate(regions):
+            rate = evaluation.regions.get(region, Rate(0, 0))
+            label = evaluation.name if x == 0 else None
+            _bar(axes, x - 0.4 + width * (i + 0.5), rate, colour_of(evaluation.name), width, label)
+    axes.set_xticks(range(len(regions)), regions)
+    axes.legend(fontsize=7, loc="lower left")
+    return _finished(figure, axes)
+
+
+def curve_plot(curves: Mapping[str, Sequence[tuple[int, bool]]], window: int = 50) -> bytes:
+    """Share of successes of the last `window` training episodes over environment steps."""
+    figure, axes = plt.subplots(figsize=(6, 3.4))
+    for name, points in curves.items():
+        outcomes = np.array([success for _, success in points], float)
+        steps = [step for step, _ in points]
+        means = [outcomes[max(0, i + 1 - window) : i + 1].mean() for i in range(len(outcomes))]
+        axes.plot(steps, means, label=name)
+    axes.set_xlabel("environment steps")
+    axes.legend(fontsize=7)
+    return _finished(figure, axes)
+
+
+def _bar(
+    axes: Axes, x: float, rate: Rate, colour: str, width: float, label: str | None = None
+) -> None:
+    low, high = rate.interval
+    if not rate.n:
+        return
+    error = [[rate.value - low], [high - rate.value]]
+    axes.bar(x, rate.value, width, color=colour, yerr=error, capsize=2, label=label)
+    axes.text(x, 0.03, f"{rate.k}/{rate.n}", ha="center", fontsize=6, color="white", rotation=90)
+
+
+def _wrapped(name: str) -> str:
+    return name.replace("control-", "").replace("-", "\n")
+
+
+def _finished(figure: Figure, axes: Axes) -> bytes:
+    axes.set_ylim(0, 1.02)
+    axes.set_ylabel("success")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    plt.close(figure)
+    return stream.getvalue()

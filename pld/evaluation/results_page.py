@@ -1,0 +1,134 @@
+"""The results page in Markdown, made from the runs' JSON files and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pld.errors import ConfigError
+from pld.evaluation.intervals import wilson
+from pld.files import read_json, write_bytes_atomically
+
+INTRODUCTION = """# Results
+
+Written by `pld results`; do not edit. Every figure comes from the `summary.json` of a run in the
+lockstep twin. Every run is listed, whatever it found. Success is counted on starts whose seeds no
+training saw, the same starts for every policy of a run; intervals are 95 % Wilson; p-values are
+McNemar's exact test on paired starts.
+
+To print a run again: `pld flywheel --task TASK --seed SEED --controls all`, then
+`pld results runs/flywheel/*/summary.json`.
+"""
+
+
+def write_results_page(path: Path, files: Sequence[Path]) -> None:
+    """Write the page; raises ConfigError for files that are no summaries."""
+    summaries = [_summary(file) for file in sorted(files)]
+    if not summaries:
+        raise ConfigError("no summaries given; run `pld flywheel` first")
+    sections = [
+        INTRODUCTION,
+        "## Success",
+        _success(summaries),
+        "## By region",
+        _regions(summaries),
+    ]
+    sections += ["## Distilled against the others", _comparisons(summaries)]
+    sections += ["## Learning the specialist", _specialists(summaries)]
+    sections += ["## CPU seconds, from nothing to distilled", _cpu(summaries)]
+    write_bytes_atomically(path, ("\n\n".join(sections) + "\n").encode())
+
+
+def _summary(file: Path) -> dict[str, Any]:
+    content = read_json(file)
+    if not isinstance(content, dict) or "rates" not in content or "stages" not in content:
+        raise ConfigError(f"{str(file)!r} is no summary of a flywheel run; give its summary.json")
+    return content
+
+
+def _success(summaries: Iterable[dict[str, Any]]) -> str:
+    rows = [
+        (
+            _run(summary),
+            rate["task"],
+            rate["name"],
+            _counted(rate["successes"], rate["trials"]),
+            f"{rate['median_success_steps']:.0f}",
+        )
+        for summary in summaries
+        for rate in summary["rates"]
+    ]
+    return _table(("run", "task", "policy", "success", "median steps"), rows)
+
+
+def _regions(summaries: Iterable[dict[str, Any]]) -> str:
+    rows = [
+        (_run(summary), rate["task"], rate["name"], region, _counted(k, n))
+        for summary in summaries
+        for rate in summary["rates"]
+        for region, (k, n) in rate["regions"].items()
+    ]
+    return _table(("run", "task", "policy", "starts", "success"), rows)
+
+
+def _comparisons(summaries: Iterable[dict[str, Any]]) -> str:
+    rows = [
+        (
+            _run(summary),
+            row["task"],
+            f"{row['second']} - {row['first']}",
+            row["region"],
+            f"{100 * row['difference']:+.1f}",
+            f"{row['only_second']} : {row['only_first']}",
+            f"{row['p_value']:.2g}",
+        )
+        for summary in summaries
+        for row in summary["comparisons"]
+    ]
+    return _table(("run", "task", "policies", "starts", "points", "won : lost", "exact p"), rows)
+
+
+def _specialists(summaries: Iterable[dict[str, Any]]) -> str:
+    rows = []
+    for summary in summaries:
+        for stage in summary["stages"]:
+            figures = stage["figures"]
+            if "learned_steps" in figures:
+                reached = figures.get("steps_to_90_percent")
+                rows.append(
+                    (
+                        _run(summary),
+                        stage["name"],
+                        str(figures["environment_steps"]),
+                        "not reached" if reached is None else str(reached),
+                        f"{stage['cpu_s']:.0f}",
+                    )
+                )
+    return _table(
+        ("run", "specialist", "environment steps", "steps to 90 % of 50 episodes", "CPU s"), rows
+    )
+
+
+def _cpu(summaries: Iterable[dict[str, Any]]) -> str:
+    rows = []
+    for summary in summaries:
+        apart = ("evaluation/", "control-")
+        needed = [s for s in summary["stages"] if not s["name"].startswith(apart)]
+        parts = ", ".join(f"{s['name']} {s['cpu_s']:.0f}" for s in needed)
+        rows.append((_run(summary), f"{sum(s['cpu_s'] for s in needed):.0f}", parts))
+    return _table(("run", "CPU s", "stages"), rows)
+
+
+def _run(summary: dict[str, Any]) -> str:
+    return f"{'+'.join(summary['tasks'])} seed {summary['seed']}"
+
+
+def _counted(k: int, n: int) -> str:
+    low, high = wilson(k, n)
+    return f"{k}/{n} [{low:.3f}, {high:.3f}]"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])

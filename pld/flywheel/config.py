@@ -1,0 +1,69 @@
+"""Every number of a flywheel run in one frozen place."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pld.distill.sft import SftConfig
+from pld.errors import ConfigError
+from pld.residual.config import ResidualConfig
+from pld.tasks import TASKS, task_facts
+
+# So many that the base succeeds on 30-60 % of the starts.
+DEMONSTRATIONS = {"cube_pickup": 35, "peg_insertion": 20}
+
+
+@dataclass(frozen=True)
+class FlywheelConfig:
+    """One run: `tasks` share one language-conditioned base; each gets its own specialist.
+
+    `demonstrations` scripted episodes per task (0: as many as DEMONSTRATIONS says) train the base
+    for `base_sft.steps`.
+    Every round rolls the newest policy with a takeover after U[0, probing_alpha * T] steps, keeps
+    `probing_episodes` successes per task and fine-tunes on all rounds' episodes.
+    T is the median length of the base's successes, as counted in the specialist's warm-up.
+    `chunk_horizon` steps are predicted and `execute_horizon` of them executed per inference.
+    """
+
+    tasks: tuple[str, ...] = ("cube_pickup",)
+    seed: int = 0
+    rounds: int = 2
+    demonstrations: int = 0
+    probing_episodes: int = 100
+    probing_alpha: float = 0.6
+    evaluation_episodes: int = 100
+    chunk_horizon: int = 4
+    execute_horizon: int = 4
+    base_sft: SftConfig = field(default_factory=SftConfig)
+    distill_sft: SftConfig = field(default_factory=SftConfig)
+    specialist: ResidualConfig = field(default_factory=ResidualConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        for task in self.tasks:
+            task_facts(task)
+        if self.demonstrations < 0:
+            raise ConfigError(f"demonstrations is {self.demonstrations}; give 0 or more")
+        for name in ("rounds", "probing_episodes", "evaluation_episodes"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not 1 <= self.execute_horizon <= self.chunk_horizon:
+            raise ConfigError(
+                f"execute_horizon {self.execute_horizon}; give 1 to {self.chunk_horizon}, the chunk"
+            )
+
+    def demonstrations_of(self, task: str) -> int:
+        """Number of demonstrations of `task`."""
+        return self.demonstrations or DEMONSTRATIONS[task]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, to be kept with the run."""
+        return asdict(self)
+
+
+def tasks_of(name: str) -> tuple[str, ...]:
+    """The tasks that a command line names: one of them, or `all`."""
+    if name == "all":
+        return tuple(task.name for task in TASKS)
+    return (task_facts(name).name,)

@@ -1,0 +1,95 @@
+"""Controls: what else could have explained the distilled policy's gain, run beside it.
+
+Every control gets as many episodes and SFT steps as the distilled policy it is compared with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pld.errors import ConfigError
+from pld.evaluation.seeds import Purpose, seed_range
+from pld.flywheel import stages
+from pld.flywheel.turning import Flywheel
+from pld.residual.config import control as residual_control
+
+ALPHAS = (0.0, 0.3, 0.6, 0.9)
+RESIDUAL_CONTROLS = ("rlpd", "no-base-data", "xi-one")
+SFT_CONTROLS = ("extra-demonstrations", "specialist-only", "alpha-sweep")
+CONTROLS = (*SFT_CONTROLS, *RESIDUAL_CONTROLS)
+
+
+def controls_named(names: str) -> tuple[str, ...]:
+    """The controls that a command line asks for: `none`, `all`, or names by comma."""
+    if names in ("none", "all"):
+        return CONTROLS if names == "all" else ()
+    chosen = tuple(name.strip() for name in names.split(","))
+    for name in chosen:
+        if name not in CONTROLS:
+            raise ConfigError.unknown("control", name, ("none", "all", *CONTROLS))
+    return chosen
+
+
+def run_controls(wheel: Flywheel, names: str) -> None:
+    """Run the named controls after the flywheel has turned; each is made of resumable stages."""
+    for name in controls_named(names):
+        if name == "extra-demonstrations":
+            _extra_demonstrations(wheel)
+        elif name == "specialist-only":
+            _probing_control(wheel, name, 0.0, wheel.config.rounds)
+        elif name == "alpha-sweep":
+            for alpha in ALPHAS:
+                _probing_control(wheel, f"alpha-{alpha:g}", alpha, 1)
+        else:
+            for task in wheel.config.tasks:
+                _residual_control(wheel, name, task)
+
+
+def _extra_demonstrations(wheel: Flywheel) -> None:
+    """SFT of the base on as many more demonstrations as the rounds gave episodes."""
+    config, name = wheel.config, "control-extra-demonstrations"
+    wanted = config.probing_episodes * config.rounds
+    for task in config.tasks:
+        seeds = seed_range(Purpose.EXTRA_DEMONSTRATION, config.seed)
+        wheel.demonstrate(f"{name}-episodes/{task}", task, wanted, seeds)
+    _distill_and_evaluate(wheel, name, config.rounds)
+
+
+def _probing_control(wheel: Flywheel, control: str, alpha: float, rounds: int) -> None:
+    """SFT of the base on probing episodes of one alpha; alpha 0 is the specialist alone."""
+    config, name = wheel.config, f"control-{control}"
+    for task in config.tasks:
+        wheel.probe_into(
+            f"{name}-episodes/{task}",
+            task,
+            "base",
+            alpha,
+            config.probing_episodes * rounds,
+            seed_range(Purpose.SPECIALIST_ONLY, config.seed, round(alpha * 10)),
+        )
+    _distill_and_evaluate(wheel, name, rounds)
+
+
+def _distill_and_evaluate(wheel: Flywheel, name: str, rounds: int) -> None:
+    config = wheel.config
+    sft = replace(config.distill_sft, seed=config.seed, steps=config.distill_sft.steps * rounds)
+    episodes = [wheel.folder / f"{name}-episodes" / task for task in config.tasks]
+    wheel.distill_into(name, episodes, "base", sft)
+    wheel.evaluate(name)
+
+
+def _residual_control(wheel: Flywheel, control: str, task: str) -> None:
+    """Another way to learn the specialist, over the same base and for as many steps."""
+    config, name = wheel.config, f"control-{control}"
+    settings = residual_control(control, replace(config.specialist, seed=config.seed))
+    base = wheel.policy_file("base")
+    wheel.stage(
+        f"{name}-specialist/{task}",
+        {"residual": settings.as_dict(), "execute": config.execute_horizon},
+        [base],
+        lambda folder: stages.train_specialist(
+            folder, wheel.world(task), base, settings, config.execute_horizon, wheel.meter
+        ),
+    )
+    residual = wheel.folder / f"{name}-specialist" / task / stages.ACTOR_FILE
+    wheel.evaluate_as(name, task, residual)

@@ -1,0 +1,149 @@
+"""Stages of a run: each is done once, remembered with the hashes of what went in and came out.
+
+A stage that was killed is taken up again inside (its own files are atomic); a stage that finished
+is skipped as long as its inputs and outputs are what they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pld.errors import ConfigError
+from pld.files import read_json, sha256_of, write_json_atomically
+
+DONE = "done.json"
+BEGUN = "begun.json"
+
+
+class Meter(Protocol):
+    """Shows progress and tells CPU seconds; the command line gives a drawing one."""
+
+    def begin(self, title: str, total: int) -> None:
+        """A piece of work of `total` units starts."""
+
+    def update(self, completed: int, note: str = "") -> None:
+        """So many units are done."""
+
+    def end(self, note: str = "") -> None:
+        """The piece of work is over."""
+
+    def cpu_s(self) -> float:
+        """CPU seconds of this process so far."""
+
+
+class SilentMeter:
+    """Shows nothing and counts no time; for tests and for use as a library."""
+
+    def begin(self, title: str, total: int) -> None:
+        """Show nothing."""
+
+    def update(self, completed: int, note: str = "") -> None:
+        """Show nothing."""
+
+    def end(self, note: str = "") -> None:
+        """Show nothing."""
+
+    def cpu_s(self) -> float:
+        """No time is counted."""
+        return 0.0
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What a finished stage left: its figures and the CPU seconds it took, interruptions included.
+
+    A process killed without warning loses the CPU seconds of its attempt from the count.
+    """
+
+    name: str
+    figures: dict[str, Any]
+    cpu_s: float
+    skipped: bool
+
+
+Work = Callable[[Path], dict[str, Any]]
+
+
+def fingerprint(content: Any) -> str:
+    """Hex SHA-256 of JSON-able content."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def run_stage(
+    run: Path,
+    name: str,
+    settings: dict[str, Any],
+    upstream: Iterable[Path],
+    work: Work,
+    meter: Meter,
+) -> StageRecord:
+    """Do the stage `name` in `run/name`, or skip it when it is done.
+
+    `work` gets the stage's folder, may find files of a killed attempt there, and returns its
+    figures. A stage whose settings or upstream files changed starts from an empty folder.
+    """
+    folder = run / name
+    inputs = fingerprint([settings, {str(p.relative_to(run)): _hash(p) for p in upstream}])
+    if record := _finished(folder, inputs):
+        return StageRecord(name, record["figures"], record["cpu_s"], skipped=True)
+    _begin(folder, inputs)
+    spent = float(read_json(folder / BEGUN)["cpu_s"])
+    start = meter.cpu_s()
+    try:
+        figures = work(folder)
+    finally:
+        spent += meter.cpu_s() - start
+        write_json_atomically(folder / BEGUN, {"inputs": inputs, "cpu_s": spent})
+    outputs = {str(p.relative_to(folder)): sha256_of(p) for p in _outputs(folder)}
+    done = {"inputs": inputs, "outputs": outputs, "figures": figures, "cpu_s": spent}
+    write_json_atomically(folder / DONE, done)
+    return StageRecord(name, figures, spent, skipped=False)
+
+
+def _finished(folder: Path, inputs: str) -> dict[str, Any] | None:
+    if not (folder / DONE).exists():
+        return None
+    record: dict[str, Any] = read_json(folder / DONE)
+    if record["inputs"] != inputs:
+        return None
+    for name, digest in record["outputs"].items():
+        path = folder / name
+        if not path.exists() or sha256_of(path) != digest:
+            raise ConfigError(
+                f"{str(path)!r} was changed after its stage finished; delete {str(folder)!r} to "
+                "do the stage again"
+            )
+    return record
+
+
+def _begin(folder: Path, inputs: str) -> None:
+    if (folder / BEGUN).exists() and read_json(folder / BEGUN)["inputs"] == inputs:
+        (folder / DONE).unlink(missing_ok=True)
+        return
+    if folder.exists():
+        shutil.rmtree(folder)
+    write_json_atomically(folder / BEGUN, {"inputs": inputs, "cpu_s": 0.0})
+
+
+def _outputs(folder: Path) -> list[Path]:
+    """Finished files; what lies under a dotted name is the stage's own scratch."""
+    kept = []
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and not hidden and path.name not in (DONE, BEGUN):
+            kept.append(path)
+    return kept
+
+
+def _hash(path: Path) -> str:
+    if not path.exists():
+        raise ConfigError(f"{str(path)!r} is missing; run the stage that makes it first")
+    if path.is_dir():
+        return fingerprint({p.name: sha256_of(p) for p in sorted(path.iterdir()) if p.is_file()})
+    return sha256_of(path)

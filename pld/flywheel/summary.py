@@ -1,0 +1,149 @@
+"""One JSON that says what a run found: rates, paired comparisons, CPU seconds, seeds checked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pld.distill.episodes import read_episode
+from pld.evaluation.film import Film
+from pld.evaluation.report import Report, write_report
+from pld.evaluation.results import Evaluation, paired
+from pld.evaluation.seeds import Purpose, refuse_overlap, seed_range
+from pld.files import read_json, write_json_atomically
+from pld.flywheel.stages import EVALUATION_FILE
+from pld.flywheel.turning import Flywheel
+
+SUMMARY_FILE = "summary.json"
+SCHEMA = 1
+
+
+def evaluations_of(run: Path) -> list[Evaluation]:
+    """Every finished evaluation of a run."""
+    files = sorted((run / "evaluation").glob(f"*/*/{EVALUATION_FILE}"))
+    return [Evaluation.from_json(read_json(path)) for path in files]
+
+
+def write_summary(wheel: Flywheel, json_file: Path | None) -> dict[str, Any]:
+    """Gather the run's figures, write them beside the HTML report, and return them."""
+    run, config = wheel.folder, wheel.config
+    evaluations = evaluations_of(run)
+    trained = trained_seeds(run, config.seed)
+    for evaluation in evaluations:
+        refuse_overlap(trained, (e.seed for e in evaluation.episodes))
+    summary: dict[str, Any] = {
+        "schema": SCHEMA,
+        "tasks": list(config.tasks),
+        "seed": config.seed,
+        "rounds": config.rounds,
+        "config": config.as_dict(),
+        "rates": [_rate(e) for e in evaluations],
+        "comparisons": _comparisons(evaluations, f"distilled-{config.rounds}"),
+        "stages": _stages(run),
+        "training_seeds": len(trained),
+        "seeds_disjoint": True,
+        "report": str(run / "report.html"),
+    }
+    write_report(run / "report.html", _report(run, summary, evaluations))
+    write_json_atomically(run / SUMMARY_FILE, summary)
+    if json_file is not None:
+        write_json_atomically(json_file, summary)
+    return summary
+
+
+def trained_seeds(run: Path, seed: int) -> set[int]:
+    """Every seed whose episode was trained on: recorded attempts and the specialists' blocks."""
+    recorded = {int(path.stem) for path in run.glob("**/attempts/*.json")}
+    return recorded | set(seed_range(Purpose.SPECIALIST, seed))
+
+
+def _rate(evaluation: Evaluation) -> dict[str, Any]:
+    content = evaluation.as_json()
+    del content["episodes"]
+    return content
+
+
+def _comparisons(evaluations: list[Evaluation], final: str) -> list[dict[str, Any]]:
+    """The last distilled policy against every other on the same starts, whole and by region."""
+    rows = []
+    for best in (e for e in evaluations if e.name == final):
+        for other in evaluations:
+            if other.task != best.task or other.name == final:
+                continue
+            for region in (None, *best.regions):
+                pair = paired(*on_common_starts(other, best), region)
+                rows.append(
+                    {
+                        "task": best.task,
+                        "first": other.name,
+                        "second": final,
+                        "region": region or "all",
+                        **asdict(pair),
+                        "difference": pair.difference,
+                    }
+                )
+    return rows
+
+
+def on_common_starts(first: Evaluation, second: Evaluation) -> tuple[Evaluation, Evaluation]:
+    """Both evaluations cut to the starts that they share; they may differ in number."""
+    shared = {e.seed for e in first.episodes} & {e.seed for e in second.episodes}
+    kept = [tuple(e for e in x.episodes if e.seed in shared) for x in (first, second)]
+    return replace(first, episodes=kept[0]), replace(second, episodes=kept[1])
+
+
+def _stages(run: Path) -> list[dict[str, Any]]:
+    rows = []
+    for path in sorted(run.glob("**/done.json"), key=lambda p: p.stat().st_mtime):
+        content = read_json(path)
+        name = str(path.parent.relative_to(run))
+        rows.append({"name": name, "cpu_s": content["cpu_s"], "figures": content["figures"]})
+    return rows
+
+
+def _report(run: Path, summary: dict[str, Any], evaluations: list[Evaluation]) -> Report:
+    final = f"distilled-{summary['rounds']}"
+    order = {"base": 0, "specialist": 1}
+    ordered = sorted(evaluations, key=lambda e: (order.get(e.name, 2), "control" in e.name, e.name))
+    return Report(
+        title=f"{' + '.join(summary['tasks'])}, seed {summary['seed']}",
+        final=final,
+        evaluations=ordered,
+        films=[f for task in summary["tasks"] for f in _films(run, evaluations, task, final)],
+        curves=curves_of(run),
+        comparisons=summary["comparisons"],
+        cpu_s={s["name"]: s["cpu_s"] for s in summary["stages"]},
+    )
+
+
+def curves_of(run: Path) -> dict[str, list[tuple[int, bool]]]:
+    """Learning curves of the run's specialists: (environment steps, success) per episode."""
+    found = sorted(run.glob("*specialist/*/curve.json"))
+    return {
+        f"{path.parent.name} {path.parent.parent.name}": [
+            (int(s), bool(k)) for s, k in read_json(path)
+        ]
+        for path in found
+    }
+
+
+def _films(run: Path, evaluations: list[Evaluation], task: str, final: str) -> list[Film]:
+    """Up to three starts where the base fails, each with the base and the final policy."""
+    outcomes = {e.name: {r.seed: r for r in e.episodes} for e in evaluations if e.task == task}
+    if "base" not in outcomes or final not in outcomes:
+        return []
+    lost = [s for s, r in outcomes["base"].items() if not r.success and outcomes[final][s].success]
+    films = []
+    for seed in lost[:40]:
+        pair = [_film(run, name, task, seed) for name in ("base", final)]
+        films += [film for film in pair if film is not None and None not in pair]
+    return films[:6]
+
+
+def _film(run: Path, name: str, task: str, seed: int) -> Film | None:
+    path = run / "evaluation" / name / task / "films" / f"film-{seed}.safetensors"
+    if not path.exists():
+        return None
+    episode = read_episode(path)
+    return Film(name, task, seed, episode.region, episode.success, episode.images)

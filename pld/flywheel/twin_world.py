@@ -1,0 +1,56 @@
+"""The lockstep twin as the flywheel's world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pld.base_policy.protocol import BasePolicy
+from pld.base_policy.scripted import ImperfectPolicy, Misperception
+from pld.contract import ActionSpec
+from pld.robots.twin import LockstepTwin, TwinConfig
+from pld.safety.filter import filter_choice
+from pld.safety.limits import SafetyLimits, load_limits
+from pld.twin.tasks import task_named
+from pld.types import ArmState, Choice, Command, Observation
+
+# Demonstrators see the scene a little wrongly, more so at the rim; their failures are dropped.
+DEMONSTRATORS = {
+    "cube_pickup": Misperception(0.155, 0.003, 0.006, 0.03, 0.9, (0.50, 0.0)),
+    "peg_insertion": Misperception(0.08, 0.002, 0.005, 0.03, 1.0, (0.48, 0.0)),
+}
+LIMITS_FILE = Path(__file__).parents[2] / "launch" / "config" / "limits_fr3.yaml"
+
+
+class TwinWorld:
+    """One task of the twin at `rate_hz`, with the arm's own safety filter in the path."""
+
+    def __init__(
+        self, task: str, rate_hz: float = 10.0, limits: SafetyLimits | None = None
+    ) -> None:
+        described = task_named(task)
+        self.task, self.instruction, self.rate_hz = task, described.instruction, rate_hz
+        self.max_steps = round(described.horizon_s * rate_hz)
+        self.spec = ActionSpec(rate_hz=rate_hz)
+        self.robot = LockstepTwin(described, TwinConfig(spec=self.spec))
+        self._limits = limits or load_limits(LIMITS_FILE)
+
+    def observe(self, arm: ArmState) -> Observation:
+        """State, both images and the instruction."""
+        return self.robot.observe(arm)
+
+    def filter(self, choice: Choice, arm: ArmState) -> Command:
+        """The arm's own limits."""
+        return filter_choice(choice, arm, self._limits, self.spec)
+
+    def succeeded(self) -> bool:
+        """The task's own measure."""
+        return self.robot.success
+
+    def region(self) -> str:
+        """Region of the current start."""
+        return self.robot.region
+
+    def demonstrator(self) -> BasePolicy:
+        """The scripted policy that misperceives the scene; its successes stand for human data."""
+        wrong = DEMONSTRATORS[self.task]
+        return ImperfectPolicy(self.task, self.robot.truth, self.spec, misperception=wrong)

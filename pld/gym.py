@@ -1,0 +1,220 @@
+"""PLD on anybody's simulator: a Gymnasium task and a base policy in, a specialist out.
+
+    task = GymnasiumTask(gymnasium.make("Mine-v0"), base_policy=lambda seen: ..., name="mine")
+    actor = train_specialist(task, task_config(task, online_steps=5000))
+    before, after = evaluate(task, None, range(100)), evaluate(task, actor, range(100))
+    episodes = probe(task, actor, wanted=50, first_seed=10_000)
+
+The base policy is any callable from the environment's observation to an action in the
+environment's own units; it is frozen. A success is what the task says it is (by default
+`info["is_success"]` or `info["success"]`), and the learner's reward is 1 at success, else 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from pld.errors import ConfigError
+from pld.evaluation.intervals import wilson
+from pld.probing.horizon import sample_takeover_step
+from pld.residual.actor import ResidualActor
+from pld.residual.config import ResidualConfig
+from pld.residual.episode import Episode, collect_episode
+from pld.residual.protocol import ResidualObservation, StepOutcome
+from pld.residual.run import exported_actor
+from pld.residual.trainer import SpecialistTrainer
+from pld.types import Array
+
+BasePolicyCallable = Callable[[Any], Any]
+
+
+def info_success(info: dict[str, Any]) -> bool:
+    """Whether a step's `info` reports success under one of the usual names."""
+    return bool(info.get("is_success", info.get("success", False)))
+
+
+def flat(seen: Any) -> Array:
+    """A Gymnasium observation (array, or dict of arrays in key order) as one vector (F,)."""
+    if isinstance(seen, dict):
+        return np.concatenate([flat(seen[key]) for key in sorted(seen)])
+    return np.asarray(seen, dtype=np.float64).ravel()
+
+
+class GymnasiumTask:
+    """A Gymnasium environment with a frozen base policy inside, as the learner wants it.
+
+    `features` maps an observation to a vector (F,); for images pass the frozen encoder's output.
+    Actions are normalised to [-1, 1] over the bounds of the action space. An environment that
+    raises FloatingPointError or returns numbers that are not finite ends its episode; the broken
+    step is not learned from.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        base_policy: BasePolicyCallable,
+        *,
+        name: str,
+        max_steps: int | None = None,
+        features: Callable[[Any], Array] = flat,
+        success: Callable[[dict[str, Any]], bool] = info_success,
+    ) -> None:
+        self.env, self.task = env, name
+        self._base, self._features, self._success = base_policy, features, success
+        self._low, self._high = _bounds(env.action_space)
+        self.max_steps = _horizon(env, max_steps)
+        self.action_dim = self._low.size
+        seen, _ = env.reset(seed=0)
+        self.feature_dim = self._features(seen).size
+        self._last = self._observe(seen)
+
+    def reset(self, seed: int) -> ResidualObservation:
+        """Start the episode of `seed`; a base policy with a `reset` method is reset with it."""
+        forget = getattr(self._base, "reset", None)
+        if forget is not None:
+            forget(seed)
+        seen, _ = self.env.reset(seed=seed)
+        self._steps = 0
+        self._last = self._observe(seen)
+        return self._last
+
+    def step(self, action: Array) -> StepOutcome:
+        """Execute a normalised action (A,)."""
+        executed = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
+        try:
+            seen, _, terminated, truncated, info = self.env.step(self._denormalised(executed))
+        except FloatingPointError:
+            return StepOutcome(self._last, executed, 0.0, False, True, False, valid=False)
+        self._steps += 1
+        success = self._success(info)
+        self._last = self._observe(seen)
+        ended = bool(terminated) or success
+        late = bool(truncated) or self._steps >= self.max_steps
+        return StepOutcome(self._last, executed, float(success), ended, late and not ended, success)
+
+    def _observe(self, seen: Any) -> ResidualObservation:
+        base = np.asarray(self._base(seen), dtype=np.float64).ravel()
+        if base.shape != self._low.shape:
+            raise ConfigError(
+                f"the base policy of {self.task!r} gave an action of shape {base.shape}; the "
+                f"environment takes {self._low.shape}"
+            )
+        scaled = 2.0 * (base - self._low) / (self._high - self._low) - 1.0
+        return ResidualObservation(self._features(seen), np.clip(scaled, -1.0, 1.0))
+
+    def _denormalised(self, action: Array) -> NDArray[Any]:
+        values = self._low + (action + 1.0) * (self._high - self._low) / 2.0
+        return values.reshape(self.env.action_space.shape).astype(self.env.action_space.dtype)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Successes by seed, with the Wilson interval of the rate."""
+
+    successes: dict[int, bool]
+    mean_steps: float
+
+    @property
+    def k(self) -> int:
+        """The number of successes."""
+        return sum(self.successes.values())
+
+    @property
+    def n(self) -> int:
+        """The number of episodes."""
+        return len(self.successes)
+
+    def __str__(self) -> str:
+        low, high = wilson(self.k, self.n)
+        return f"{self.k}/{self.n} [{low:.2f}, {high:.2f}], {self.mean_steps:.0f} steps"
+
+
+def task_config(task: GymnasiumTask, **changes: Any) -> ResidualConfig:
+    """Settings for `task`: one bound of 0.5 for all dimensions unless told otherwise."""
+    scale = changes.pop("residual_scale", (0.5,))
+    config = replace(ResidualConfig(), residual_scale=scale, **changes)
+    config.scale_for(task.action_dim)
+    return config
+
+
+def train_specialist(
+    task: GymnasiumTask,
+    config: ResidualConfig | None = None,
+    on_unit: Callable[[SpecialistTrainer], None] | None = None,
+) -> ResidualActor:
+    """Train a residual over the task's base; returns the averaged, deterministic actor."""
+    trainer = SpecialistTrainer(task, config or task_config(task), sample_takeover_step)
+    trainer.run(on_unit)
+    return exported_actor(trainer)
+
+
+def evaluate(task: GymnasiumTask, actor: ResidualActor | None, seeds: Iterable[int]) -> Evaluation:
+    """Run one episode per seed with the specialist, or with the base alone when None."""
+    episodes = [run_episode(task, actor, seed, 0) for seed in seeds]
+    steps = float(np.mean([e.steps for e in episodes])) if episodes else 0.0
+    return Evaluation({e.seed: e.success for e in episodes}, steps)
+
+
+def probe(
+    task: GymnasiumTask,
+    actor: ResidualActor,
+    *,
+    wanted: int,
+    first_seed: int,
+    horizon_steps: int | None = None,
+    alpha: float = 0.6,
+    attempts: int = 10,
+) -> list[Episode]:
+    """`wanted` successful WHOLE episodes, base first, specialist from a sampled step on.
+
+    The labels are the executed actions; failures are dropped, after `attempts * wanted` episodes
+    what there is is returned. The takeover step is drawn from U[0, alpha * horizon_steps], by
+    default a horizon of `max_steps`.
+    """
+    rng = np.random.default_rng(first_seed)
+    kept: list[Episode] = []
+    for seed in range(first_seed, first_seed + attempts * wanted):
+        if len(kept) == wanted:
+            break
+        takeover = sample_takeover_step(rng, alpha, horizon_steps or task.max_steps)
+        episode = run_episode(task, actor, seed, takeover)
+        if episode.success:
+            kept.append(episode)
+    return kept
+
+
+def run_episode(
+    task: GymnasiumTask, actor: ResidualActor | None, seed: int, takeover_step: int
+) -> Episode:
+    """One whole episode, every step stored; the specialist acts from `takeover_step` on."""
+    step = -1
+
+    def policy(seen: NDArray[np.float32]) -> Array:
+        nonlocal step
+        step += 1
+        if actor is None or step < takeover_step:
+            return seen[-task.action_dim :].astype(np.float64)
+        return actor.combined(seen)
+
+    whole = collect_episode(task, seed, policy, 0, gamma=1.0)
+    return replace(whole, takeover_step=takeover_step)
+
+
+def _bounds(space: spaces.Space[Any]) -> tuple[Array, Array]:
+    if not isinstance(space, spaces.Box) or not space.is_bounded():
+        raise ConfigError(f"action space {space} is not usable; give a Box with finite bounds")
+    return space.low.astype(np.float64).ravel(), space.high.astype(np.float64).ravel()
+
+
+def _horizon(env: gymnasium.Env[Any, Any], max_steps: int | None) -> int:
+    steps = max_steps or (env.spec.max_episode_steps if env.spec else None)
+    if not steps:
+        raise ConfigError("the environment has no step limit; pass max_steps=")
+    return steps

@@ -1,0 +1,131 @@
+"""The trained specialist on its own: a small torch module and its file, for the control graph."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch as th
+from torch import nn
+
+from pld.errors import ConfigError, ContractError
+from pld.residual.networks import FrozenNormaliser, ResidualActorNet
+from pld.residual.protocol import Vector
+from pld.residual.safe_file import read_tensors, write_tensors
+from pld.types import Array
+
+KIND = "pld-residual-actor"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class ActorCard:
+    """What an exported actor is: its task, shapes and origin."""
+
+    task: str
+    feature_dim: int
+    action_dim: int
+    hidden: tuple[int, ...]
+    use_base: bool = True
+    base_policy_id: str = ""
+    learned_steps: int = 0
+    seed: int = 0
+
+
+class ResidualActor:
+    """residual = residual_scale * tanh(mean(features, base_action)), deterministic."""
+
+    def __init__(self, card: ActorCard, tensors: dict[str, th.Tensor]) -> None:
+        self.card = card
+        self._network = _network(card)
+        self._network.load_state_dict(
+            {k: v for k, v in tensors.items() if k not in ("mean", "gain", "residual_scale")}
+        )
+        self._network.requires_grad_(False)
+        self._mean, self._gain = tensors["mean"], tensors["gain"]
+        self._scale = tensors["residual_scale"]
+
+    @property
+    def residual_scale(self) -> Array:
+        """The bound of the residual per dimension (A,), in normalised action units."""
+        return self._scale.double().numpy()
+
+    def act(self, features: Array, base_action: Array) -> Array:
+        """The residual (A,) to add to `base_action` (A,) given `features` (F,).
+
+        For a specialist that was trained without a base, the residual replaces the base action:
+        it is the difference between the two. Raises ContractError on wrong shapes.
+        """
+        self._check("features", features, self.card.feature_dim)
+        self._check("base_action", base_action, self.card.action_dim)
+        squashed = self._squashed(np.concatenate([features, base_action]).astype(np.float32))
+        if not self.card.use_base:
+            return squashed - base_action
+        return self._scale.double().numpy() * squashed
+
+    def combined(self, seen: Vector) -> Array:
+        """The combined action (A,) for an observation (F + A,)."""
+        width = self.card.action_dim
+        base = seen[-width:].astype(np.float64)
+        residual = self.act(seen[:-width].astype(np.float64), base)
+        return np.clip(np.add(base, residual), -1.0, 1.0)
+
+    def _squashed(self, seen: Vector) -> Array:
+        with th.no_grad():
+            normal = ((th.from_numpy(seen) - self._mean) * self._gain).clamp_(-10.0, 10.0)
+            return th.tanh(self._network(normal)).double().numpy()
+
+    def _check(self, name: str, values: Array, size: int) -> None:
+        if np.shape(values) != (size,):
+            raise ContractError(
+                f"{name} has shape {np.shape(values)}; the specialist of task "
+                f"{self.card.task!r} takes ({size},)"
+            )
+
+    def save(self, path: Path) -> str:
+        """Write weights and card to `path` atomically; returns the content hash."""
+        tensors = {**self._network.state_dict(), "mean": self._mean, "gain": self._gain}
+        tensors["residual_scale"] = self._scale
+        return write_tensors(path, KIND, SCHEMA, self.card.task, asdict(self.card), tensors)
+
+
+def load_actor(path: Path, task: str | None = None) -> ResidualActor:
+    """Read an exported actor; ConfigError when it is broken or of another task or version."""
+    described, tensors = read_tensors(path, KIND, SCHEMA, task)
+    return ResidualActor(_card(path, described), tensors)
+
+
+def actor_from_network(
+    network: ResidualActorNet, normaliser: FrozenNormaliser, card: ActorCard
+) -> ResidualActor:
+    """The deterministic actor of a learner's network, copied."""
+    tensors = {}
+    for index, layer in enumerate(network.latent_pi):
+        for name, value in layer.state_dict().items():
+            tensors[f"{index}.{name}"] = value.clone()
+    last = len(network.latent_pi)
+    for name, value in network.mu.state_dict().items():
+        tensors[f"{last}.{name}"] = value.clone()
+    tensors |= {"mean": normaliser.mean.clone(), "gain": normaliser.gain.clone()}
+    return ResidualActor(card, tensors | {"residual_scale": network.residual_scale.clone()})
+
+
+def _network(card: ActorCard) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    width = card.feature_dim + card.action_dim
+    for size in card.hidden:
+        layers += [nn.Linear(width, size), nn.ReLU()]
+        width = size
+    return nn.Sequential(*layers, nn.Linear(width, card.action_dim))
+
+
+def _card(path: Path, described: dict[str, Any]) -> ActorCard:
+    try:
+        return ActorCard(**{**described, "hidden": tuple(described["hidden"])})
+    except (TypeError, KeyError) as error:
+        raise ConfigError(
+            f"{path} holds no usable card ({json.dumps(described)}): {error}; export it again"
+        ) from error

@@ -1,0 +1,158 @@
+"""Every number of the residual specialist in one place, and the controls it is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from pld.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ResidualConfig:
+    """Hyper-parameters of one specialist.
+
+    Sources: PLD (arXiv 2511.00091) for the structure: base action in the observation, bounded
+    residual with a rising bound, critics on the combined action with LayerNorm, Cal-QL
+    (arXiv 2303.05479) on base successes, half offline and half online batches (RLPD,
+    arXiv 2302.02948), probing starts with alpha 0.6, critic updates twice the actor's. SAC
+    (arXiv 1801.01290) through stable-baselines3. Sizes, rates and the entropy target were measured
+    on a CPU: 128 units instead of 256, gamma below the paper's 0.99 for episodes of some tens of
+    steps, and `calql_weight` 0.1 instead of 1.0.
+
+    `residual_scale` bounds the residual per dimension, in normalised action units; one entry
+    stands for all dimensions. The gripper gets 2.0: a saturated base gripper command cannot be
+    reversed with less. Where the task starts with a grasp it should get 0.5: exploring at 2.0
+    drops what is held. The bound rises linearly from `scale_start` of it to all of it over
+    `scale_ramp_steps` learned steps; a bound that is large from the start lets an untaught critic
+    steer the base away from what it can do, and the success rate collapses to nothing first.
+    `residual_cost` weighs the squared mean residual (before its bound) in the actor's loss, and the
+    actor learns slower than the critics: both keep it at the base until the critics are sure.
+    `n_step` returns: at some tens of steps an episode, what the actor gains per step by exploiting
+    the critic's errors exceeds what gamma takes away, and one-step targets drift to the clip.
+    `tau` is twice as fast as usual, because a wrongly hopeful value is only unlearned at the pace
+    of gamma and tau. The temperature has a faster rate of its own so that the entropy stays near
+    its target: noise that grows spoils a tight insertion.
+    `target_clip` bounds temporal-difference targets; (0, 1) is right for a sparse binary reward.
+    The actor learns after `actor_starts` learned steps: until then the critics see what small
+    residuals do, which base episodes cannot tell.
+    Targets leave the entropy out (as RLPD does for sparse rewards): with it, values of long
+    episodes saturate at the clip. `episode_limit` truncates training episodes after that many
+    median lengths of the base's successes, so that a stuck specialist wastes few steps; 0 leaves
+    the task's own limit.
+    `probing_alpha` samples each training episode's takeover step from U[0, alpha * T] with T the
+    median length of the base's successful episodes; these base steps are never stored.
+    """
+
+    seed: int = 0
+    residual_scale: tuple[float, ...] = (0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 2.0)
+    scale_start: float = 0.1
+    scale_ramp_steps: int = 2000
+    hidden: tuple[int, ...] = (128, 128)
+    n_critics: int = 2
+    log_std_init: float = -2.0
+    learning_rate: float = 5e-4
+    actor_learning_rate: float = 1e-4
+    residual_cost: float = 0.02
+    batch_size: int = 256
+    gamma: float = 0.97
+    n_step: int = 5
+    tau: float = 0.02
+    updates_per_step: float = 2.0
+    actor_every: int = 2
+    actor_starts: int = 250
+    entropy_init: float = 0.001
+    entropy_target_per_dim: float = -1.0
+    entropy_learning_rate: float = 5e-3
+    entropy_in_target: bool = False
+    target_clip: tuple[float, float] | None = (0.0, 1.0)
+    average_rate: float = 0.002
+    base_episodes: int = 80
+    base_episodes_max: int = 240
+    calql_updates: int = 600
+    calql_weight: float = 0.1
+    calql_samples: int = 4
+    offline_fraction: float = 0.5
+    online_steps: int = 8000
+    learning_starts: int = 256
+    probing_alpha: float = 0.6
+    episode_limit: float = 2.5
+    replay_capacity: int = 100_000
+    use_base: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work; the message names the field, the value and the range."""
+        self._check("gamma", 0.0 < self.gamma < 1.0, "between 0 and 1, both excluded")
+        self._check("offline_fraction", 0.0 <= self.offline_fraction < 1.0, "in [0, 1)")
+        self._check("probing_alpha", 0.0 <= self.probing_alpha <= 1.0, "in [0, 1]")
+        self._check("residual_scale", all(s > 0 for s in self.residual_scale), "all positive")
+        self._check("scale_start", 0.0 < self.scale_start <= 1.0, "in (0, 1]")
+        limit = self.episode_limit
+        self._check("episode_limit", limit == 0 or limit >= 1, "0 or at least 1")
+        self._check("n_step", self.n_step >= 1, "at least 1")
+        self._check("n_critics", self.n_critics >= 1, "at least 1")
+        self._check("actor_every", self.actor_every >= 1, "at least 1")
+        self._check("updates_per_step", self.updates_per_step > 0, "positive")
+        self._check("batch_size", self.batch_size >= 2, "at least 2")
+        self._check("learning_starts", self.learning_starts >= 1, "at least 1")
+
+    def _check(self, name: str, ok: bool, valid: str) -> None:
+        if not ok:
+            raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be {valid}")
+
+    def scale_for(self, action_dim: int) -> tuple[float, ...]:
+        """`residual_scale` for an action of `action_dim` entries."""
+        if len(self.residual_scale) == 1:
+            return self.residual_scale * action_dim
+        if len(self.residual_scale) != action_dim:
+            raise ConfigError(
+                f"residual_scale has {len(self.residual_scale)} entries and the action has "
+                f"{action_dim}; give one entry for all or one per dimension"
+            )
+        return self.residual_scale
+
+    def scale_fraction(self, learned_steps: int) -> float:
+        """The part of `residual_scale` in force after `learned_steps`; rises to 1."""
+        if self.scale_ramp_steps <= 0:
+            return 1.0
+        rise = min(1.0, learned_steps / self.scale_ramp_steps)
+        return self.scale_start + (1.0 - self.scale_start) * rise
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint's metadata."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ResidualConfig:
+        """The inverse of `as_dict`; an unknown key is an error that lists the valid ones."""
+        valid = [f.name for f in fields(cls)]
+        for name in values:
+            if name not in valid:
+                raise ConfigError.unknown("residual setting", name, valid)
+        plain: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**plain)
+
+
+CONTROLS: dict[str, dict[str, Any]] = {
+    "pld": {},
+    "rlpd": {"use_base": False, "probing_alpha": 0.0, "calql_updates": 0},
+    "no-base-data": {"base_episodes": 0, "calql_updates": 0, "offline_fraction": 0.0},
+    "xi-one": {"residual_scale": (1.0,)},
+    "no-calql": {"calql_updates": 0},
+    "no-probing-starts": {"probing_alpha": 0.0},
+}
+
+
+def control(name: str, config: ResidualConfig) -> ResidualConfig:
+    """`config` changed into a named control.
+
+    rlpd: SAC from scratch with the base's successes as prior data, no base action anywhere;
+    no-base-data: residual learning that starts with empty buffers; xi-one: residuals as large as
+    the action range; no-calql: critics not pre-trained; no-probing-starts: the specialist acts
+    from the first step of every training episode.
+    """
+    if name not in CONTROLS:
+        raise ConfigError.unknown("control", name, CONTROLS)
+    return replace(config, **CONTROLS[name])

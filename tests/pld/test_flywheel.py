@@ -1,0 +1,280 @@
+"""The flywheel's stages: who acts when, what is kept, what is skipped, what resumes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pld.base_policy.builtin import BuiltinPolicy
+from pld.distill.episodes import read_episodes
+from pld.distill.sft import SftConfig
+from pld.errors import ConfigError
+from pld.evaluation.seeds import Purpose, purpose_of
+from pld.files import read_json, write_json_atomically
+from pld.flywheel.collecting import TooFewSuccessesError, collect_successes
+from pld.flywheel.config import FlywheelConfig, tasks_of
+from pld.flywheel.controls import controls_named, run_controls
+from pld.flywheel.rolling import Cast, Rolled, Specialist, roll
+from pld.flywheel.stage import SilentMeter, run_stage
+from pld.flywheel.stages import load_specialist, steps_to
+from pld.flywheel.summary import write_summary
+from pld.flywheel.turning import Flywheel
+from pld.residual.actor import ResidualActor
+from pld.residual.config import ResidualConfig
+from pld.types import ActionSource, Array, Observation
+from tests.pld.flywheel_world import PointExpert, PointWorld
+
+torch.set_num_threads(1)
+TASK = "cube_pickup"
+SFT = SftConfig(steps=4, batch_size=8, warmup_steps=1, save_every=2)
+RESIDUAL = ResidualConfig(
+    base_episodes=4,
+    calql_updates=4,
+    online_steps=30,
+    hidden=(16,),
+    batch_size=16,
+    learning_starts=8,
+    updates_per_step=0.5,
+)
+CONFIG = FlywheelConfig(
+    (TASK,), 1, 2, 6, 3, 0.6, 6, base_sft=SFT, distill_sft=SFT, specialist=RESIDUAL
+)
+
+
+class Right:
+    """A base policy that always goes right, twice as far as the safety filter allows."""
+
+    policy_id = "right"
+
+    def reset(self, seed: int) -> None:
+        pass
+
+    def infer(self, observation: Observation) -> Array:
+        return np.array([[1.0, 0, 0, 0, 0, 0, 1.0]])
+
+
+def test_the_label_is_the_executed_action_not_the_chosen_one() -> None:
+    rolled = roll(PointWorld(TASK), 0, Cast(Right()), keep=True)
+    assert rolled.episode is not None
+    np.testing.assert_allclose(rolled.episode.executed[0, 0], 0.4, atol=1e-6)
+    np.testing.assert_allclose(rolled.episode.base[0, 0], 1.0)
+
+
+def test_a_simulation_that_breaks_ends_the_episode_before_the_broken_step() -> None:
+    world = PointWorld(TASK)
+    world.robot.diverges_at = 3
+    rolled = roll(world, 0, Cast(Right()), keep=True)
+    assert (rolled.reason, rolled.success, rolled.steps) == ("diverged", False, 2)
+    assert rolled.episode is not None
+    assert len(rolled.episode) == 2
+
+
+@pytest.fixture(scope="module")
+def turned(tmp_path_factory: pytest.TempPathFactory) -> Flywheel:
+    wheel = Flywheel(tmp_path_factory.mktemp("run"), CONFIG, PointWorld, SilentMeter())
+    wheel.turn()
+    return wheel
+
+
+def _specialist(wheel: Flywheel) -> Specialist:
+    return load_specialist(wheel.policy_file("base"), wheel.actor_file(TASK), TASK)
+
+
+def test_the_specialist_acts_from_the_takeover_step_on_and_on_its_own_base(
+    turned: Flywheel,
+) -> None:
+    specialist = _specialist(turned)
+    cast = Cast(Right(), specialist, 3)
+    world = PointWorld(TASK)
+    world.succeeded = lambda: False  # type: ignore[method-assign]
+    rolled = roll(world, 5, cast, keep=True)
+    assert rolled.episode is not None
+    sources = rolled.episode.source.tolist()
+    assert sources == [int(ActionSource.BASE)] * 3 + [int(ActionSource.SPECIALIST)] * 12
+    np.testing.assert_allclose(rolled.episode.base[:3, 0], 1.0)
+    alone = BuiltinPolicy.load(turned.policy_file("base"))
+    images, body = rolled.episode.images[3], rolled.episode.proprio[3].astype(float)
+    own, _ = alone.forward_arrays(images, body, world.instruction)
+    np.testing.assert_allclose(rolled.episode.base[3], own[0], atol=1e-5)
+
+
+def test_a_specialist_over_another_base_is_refused(turned: Flywheel) -> None:
+    other = BuiltinPolicy.load(turned.policy_file("distilled-1"))
+    residual: ResidualActor = _specialist(turned).residual
+    with pytest.raises(ConfigError, match="trained over"):
+        Specialist(other, residual)
+
+
+def test_probing_keeps_whole_successful_episodes_with_takeovers_within_alpha(
+    turned: Flywheel,
+) -> None:
+    horizon = turned.figures(f"specialist/{TASK}")["horizon_steps"]
+    episodes = read_episodes(turned.folder / "probing-1" / TASK)
+    assert len(episodes) == CONFIG.probing_episodes
+    for episode in episodes:
+        assert episode.success
+        assert 0 <= episode.takeover_step <= 0.6 * horizon
+        assert (episode.source[: episode.takeover_step] == ActionSource.BASE).all()
+        assert (episode.source[episode.takeover_step :] == ActionSource.SPECIALIST).all()
+        assert purpose_of(episode.seed) is Purpose.PROBING
+
+
+def test_the_second_round_begins_with_the_distilled_policy(turned: Flywheel) -> None:
+    episodes = read_episodes(turned.folder / "probing-2" / TASK)
+    distilled = BuiltinPolicy.load(turned.policy_file("distilled-1"))
+    checked = [e for e in episodes if e.takeover_step > 0]
+    assert checked
+    for episode in checked:
+        chunk, _ = distilled.forward_arrays(
+            episode.images[0], episode.proprio[0].astype(float), episode.instruction
+        )
+        np.testing.assert_allclose(episode.base[0], chunk[0], atol=1e-5)
+
+
+def test_every_policy_is_evaluated_on_the_same_fresh_starts(turned: Flywheel) -> None:
+    summary = write_summary(turned, None)
+    names = {rate["name"] for rate in summary["rates"]}
+    assert names == {"base", "specialist", "distilled-1", "distilled-2"}
+    assert summary["seeds_disjoint"]
+    whole = [c for c in summary["comparisons"] if c["region"] == "all"]
+    assert {c["first"] for c in whole} == {"base", "specialist", "distilled-1"}
+    assert Path(summary["report"]).read_text().startswith("<!doctype html>")
+
+
+def test_finished_stages_are_skipped_and_nothing_is_written_again(turned: Flywheel) -> None:
+    files = {p: p.stat().st_mtime_ns for p in turned.folder.rglob("*.safetensors")}
+    again = Flywheel(turned.folder, CONFIG, PointWorld, SilentMeter())
+    again.turn()
+    assert all(record.skipped for record in again.records)
+    assert files == {p: p.stat().st_mtime_ns for p in turned.folder.rglob("*.safetensors")}
+
+
+def test_a_changed_output_is_not_passed_off_as_the_stages_work(turned: Flywheel) -> None:
+    path = turned.folder / "evaluation" / "base" / TASK / "evaluation.json"
+    before = path.read_bytes()
+    path.write_bytes(before + b" ")
+    with pytest.raises(ConfigError, match="changed after its stage finished"):
+        turned.evaluate("base")
+    path.write_bytes(before)
+
+
+class _KilledError(Exception):
+    pass
+
+
+class _KillingMeter(SilentMeter):
+    """Ends the process's work after so many updates."""
+
+    def __init__(self, updates: int) -> None:
+        self.left = updates
+
+    def update(self, completed: int, note: str = "") -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise _KilledError
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_weights(
+    turned: Flywheel, tmp_path: Path
+) -> None:
+    for updates in range(2, 200, 6):
+        wheel = Flywheel(tmp_path, CONFIG, PointWorld, _KillingMeter(updates))
+        try:
+            wheel.turn()
+            break
+        except _KilledError:
+            continue
+    else:
+        pytest.fail("the run made no progress")
+    for name in ("base", "distilled-1", "distilled-2"):
+        assert wheel.policy_file(name).read_bytes() == turned.policy_file(name).read_bytes()
+    found, expected = load_file(wheel.actor_file(TASK)), load_file(turned.actor_file(TASK))
+    for key, value in expected.items():
+        assert torch.equal(found[key], value), key
+
+
+def test_extra_demonstrations_get_as_many_episodes_and_steps(turned: Flywheel) -> None:
+    run_controls(turned, "extra-demonstrations")
+    name = "control-extra-demonstrations"
+    episodes = read_episodes(turned.folder / f"{name}-episodes" / TASK)
+    assert len(episodes) == CONFIG.probing_episodes * CONFIG.rounds
+    assert {purpose_of(e.seed) for e in episodes} == {Purpose.EXTRA_DEMONSTRATION}
+    assert turned.figures(f"evaluation/{name}/{TASK}")["rate"][1] == 6
+
+
+def test_alpha_zero_is_the_specialist_alone(turned: Flywheel) -> None:
+    run_controls(turned, "specialist-only")
+    folder = turned.folder / "control-specialist-only-episodes" / TASK
+    for episode in read_episodes(folder):
+        assert (episode.source == ActionSource.SPECIALIST).all()
+
+
+def test_another_way_to_learn_is_evaluated_over_the_same_base(turned: Flywheel) -> None:
+    run_controls(turned, "xi-one")
+    actor = turned.folder / "control-xi-one-specialist" / TASK / "actor.safetensors"
+    control = load_specialist(turned.policy_file("base"), actor, TASK).residual.residual_scale
+    usual = _specialist(turned).residual.residual_scale
+    assert control[0] == pytest.approx(2 * usual[0], rel=0.05)
+    assert turned.figures(f"evaluation/control-xi-one/{TASK}")["rate"][1] == 6
+
+
+def test_unknown_controls_list_the_valid_ones() -> None:
+    with pytest.raises(ConfigError, match="alpha-sweep"):
+        controls_named("nonsense")
+
+
+def test_a_run_folder_of_another_seed_is_refused(turned: Flywheel) -> None:
+    with pytest.raises(ConfigError, match="seed 1, not 2"):
+        Flywheel(turned.folder, replace(CONFIG, seed=2), PointWorld, SilentMeter())
+
+
+def test_collecting_without_successes_ends_and_says_what_to_do(tmp_path: Path) -> None:
+    def fail(seed: int) -> Rolled:
+        return Rolled(seed, False, 3, "left", -1, "horizon")
+
+    with pytest.raises(TooFewSuccessesError, match="0 of 20 episodes succeeded"):
+        collect_successes(tmp_path, range(1000), 5, fail, SilentMeter())
+
+
+def test_a_stage_with_other_inputs_starts_from_an_empty_folder(tmp_path: Path) -> None:
+    def work(folder: Path) -> dict[str, object]:
+        found = [p.name for p in folder.iterdir()]
+        write_json_atomically(folder / "out.json", {})
+        return {"found": found}
+
+    run_stage(tmp_path, "s", {"a": 1}, [], work, SilentMeter())
+    (tmp_path / "s" / "rest.txt").write_text("old")
+    record = run_stage(tmp_path, "s", {"a": 2}, [], work, SilentMeter())
+    assert record.figures == {"found": ["begun.json"]}
+    assert not record.skipped
+    assert run_stage(tmp_path, "s", {"a": 2}, [], work, SilentMeter()).skipped
+    assert read_json(tmp_path / "s" / "done.json")["outputs"].keys() == {"out.json"}
+
+
+def test_a_missing_upstream_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="run the stage that makes it first"):
+        run_stage(tmp_path, "s", {}, [tmp_path / "base"], lambda folder: {}, SilentMeter())
+
+
+def test_steps_to_a_share_counts_environment_steps() -> None:
+    points = [[10 * (i + 1), int(i >= 20)] for i in range(100)]
+    assert steps_to(points, 0.9) == 10 * 65
+    assert steps_to(points[:30], 0.9) is None
+
+
+def test_all_tasks_share_one_base() -> None:
+    assert tasks_of("all") == ("cube_pickup", "peg_insertion")
+    assert tasks_of("peg_insertion") == ("peg_insertion",)
+    with pytest.raises(ConfigError, match="valid: cube_pickup"):
+        tasks_of("nothing")
+
+
+def test_the_demonstrator_is_imperfect_and_only_its_successes_are_kept(turned: Flywheel) -> None:
+    figures = turned.figures(f"demonstrations/{TASK}")
+    assert figures["successes"] == CONFIG.demonstrations < figures["attempts"]
+    assert isinstance(PointWorld(TASK).demonstrator(), PointExpert)

@@ -1,0 +1,175 @@
+"""The adapter for others' Gymnasium tasks, and the example that uses it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from pld.errors import ConfigError
+from pld.gym import Evaluation, GymnasiumTask, evaluate, flat, probe, task_config, train_specialist
+from pld.residual.episode import base_policy_of, collect_episode
+from pld.residual.run import exported_actor
+from pld.residual.trainer import SpecialistTrainer
+
+ROOT = Path(__file__).resolve().parents[2]
+torch.set_num_threads(1)
+
+
+class Slide(gymnasium.Env[np.ndarray, np.ndarray]):
+    """A position in metres, moved by actions in [0, 10] around 5; success beyond 0.5."""
+
+    observation_space = spaces.Box(-5.0, 5.0, (1,))
+    action_space = spaces.Box(0.0, 10.0, (1,))
+
+    def __init__(self, broken: str = "", time_limit: int = 1000) -> None:
+        self.broken, self.time_limit = broken, time_limit
+        self.actions: list[float] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        super().reset(seed=seed)
+        self.at, self.steps = float(self.np_random.uniform(-0.2, 0.2)), 0
+        return np.array([self.at]), {}
+
+    def step(self, action: np.ndarray):
+        self.actions.append(float(action[0]))
+        self.at += 0.02 * (float(action[0]) - 5.0)
+        self.steps += 1
+        if self.broken == "raises" and self.steps == 3:
+            raise FloatingPointError("overflow")
+        seen = np.array([np.nan if self.broken == "nan" and self.steps == 3 else self.at])
+        success = self.at > 0.5
+        return seen, -1.0, success, self.steps >= self.time_limit, {"is_success": success}
+
+
+def task(env: Slide | None = None, speed: float = 7.5, **more: Any) -> GymnasiumTask:
+    return GymnasiumTask(
+        env or Slide(), lambda seen: np.array([speed]), name="slide", **{"max_steps": 9, **more}
+    )
+
+
+def test_actions_are_normalised_over_the_bounds_of_the_action_space() -> None:
+    env = Slide()
+    slide = task(env, speed=7.5)
+    assert slide.reset(0).base_action.tolist() == [0.5]
+    slide.step(np.array([-1.0]))
+    slide.step(np.array([0.5]))
+    assert env.actions == [0.0, 7.5]
+
+
+def test_the_reward_is_success_whatever_the_environment_pays() -> None:
+    episode = collect_episode(task(speed=10.0), 1, base_policy_of(1), 0, 1.0)
+    assert episode.success
+    assert episode.rewards.tolist() == [0.0] * (len(episode) - 1) + [1.0]
+    assert episode.terminated.tolist() == episode.rewards.tolist()
+
+
+@pytest.mark.parametrize("env", [Slide(), Slide(time_limit=9)])
+def test_a_time_limit_truncates(env: Slide) -> None:
+    slide = task(env, speed=5.0)
+    slide.reset(0)
+    outcomes = [slide.step(np.zeros(1)) for _ in range(9)]
+    assert [o.truncated for o in outcomes] == [False] * 8 + [True]
+    assert not any(o.terminated for o in outcomes)
+
+
+@pytest.mark.parametrize("broken", ["raises", "nan"])
+def test_a_simulation_that_breaks_ends_the_episode_without_its_last_step(broken: str) -> None:
+    slide = GymnasiumTask(Slide(broken), lambda seen: np.array([5.0]), name="slide", max_steps=9)
+    episode = collect_episode(slide, 0, base_policy_of(1), 0, 1.0)
+    assert episode.diverged
+    assert len(episode) == 2
+    assert np.isfinite(episode.next_observations).all()
+
+
+def test_a_base_policy_of_the_wrong_shape_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'slide' gave an action of shape \(2,\).*takes \(1,\)"):
+        GymnasiumTask(Slide(), lambda seen: np.zeros(2), name="slide", max_steps=9)
+
+
+def test_an_environment_without_a_step_limit_is_refused() -> None:
+    with pytest.raises(ConfigError, match="pass max_steps="):
+        GymnasiumTask(Slide(), lambda seen: np.zeros(1), name="slide")
+
+
+def test_an_unbounded_action_space_is_refused() -> None:
+    env = Slide()
+    env.action_space = spaces.Box(-np.inf, np.inf, (1,))
+    with pytest.raises(ConfigError, match="give a Box with finite bounds"):
+        GymnasiumTask(env, lambda seen: np.zeros(1), name="slide", max_steps=9)
+
+
+def test_dictionary_observations_are_flattened_in_key_order() -> None:
+    seen = {"b": np.array([[2.0, 3.0]]), "a": np.array(1.0)}
+    assert flat(seen).tolist() == [1.0, 2.0, 3.0]
+
+
+def test_a_base_policy_with_a_reset_is_reset_with_the_seed() -> None:
+    seeds: list[int] = []
+
+    class Counting:
+        def reset(self, seed: int) -> None:
+            seeds.append(seed)
+
+        def __call__(self, seen: np.ndarray) -> np.ndarray:
+            return np.array([5.0])
+
+    GymnasiumTask(Slide(), Counting(), name="slide", max_steps=9).reset(77)
+    assert seeds == [77]
+
+
+def test_an_evaluation_reports_its_interval() -> None:
+    result = evaluate(task(speed=10.0), None, range(8))
+    assert (result.k, result.n) == (8, 8)
+    assert str(Evaluation({1: True, 2: False}, 3.0)).startswith("1/2 [0.09, 0.91]")
+
+
+def test_probing_keeps_whole_successes_with_the_executed_actions_as_labels() -> None:
+    slide = task(speed=7.0, max_steps=15)
+    config = task_config(slide, base_episodes=4, calql_updates=4, online_steps=8, batch_size=8)
+    trainer = SpecialistTrainer(slide, config, lambda rng, alpha, horizon: 0)
+    while not trainer.learner.offline.size():
+        trainer.advance()
+    with torch.no_grad():
+        trainer.learner.average.mu.bias.fill_(5.0)
+    actor = exported_actor(trainer)
+    episodes = probe(slide, actor, wanted=12, first_seed=500, horizon_steps=10)
+    takeovers = {e.takeover_step for e in episodes}
+    assert len(episodes) == 12
+    assert takeovers <= set(range(7))
+    assert len(takeovers) > 2
+    for episode in episodes:
+        assert episode.success
+        assert len(episode) == episode.steps
+        base, specialist = 0.4, 0.4 + float(actor.residual_scale[0])
+        expected = [base] * episode.takeover_step + [specialist] * episode.steps
+        assert episode.actions[:, 0] == pytest.approx(expected[: episode.steps], abs=1e-3)
+
+
+def test_a_specialist_is_trained_in_a_few_lines() -> None:
+    slide = task(speed=7.5, max_steps=20)
+    config = task_config(slide, base_episodes=4, calql_updates=4, online_steps=30, hidden=(16,))
+    actor = train_specialist(slide, config)
+    assert actor.card.task == "slide"
+    assert actor.act(np.zeros(1), np.zeros(1)).shape == (1,)
+
+
+@pytest.mark.slow
+def test_the_example_lifts_its_half_good_base() -> None:
+    command = [sys.executable, "-W", "ignore", "examples/gymnasium_pld.py", "--episodes", "60"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    found = {name: int(k) for name, k in re.findall(r"(\w+) +(\d+)/60 \[", done.stdout)}
+    assert 12 <= found["base"] <= 45
+    assert found["specialist"] >= found["base"] + 12
