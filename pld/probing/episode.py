@@ -11,7 +11,6 @@ from enum import Enum
 
 from pld.types import ControlMode, EpisodeState, Outcome
 
-
 NOTICE_STEPS = 2
 """Steps between the decision to run and the first step, so that everybody has heard of it."""
 
