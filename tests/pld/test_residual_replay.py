@@ -173,3 +173,18 @@ def test_every_training_episode_has_a_seed_of_its_own() -> None:
     SpecialistTrainer(env, toy_config(seed=4), sample_takeover_step).run()
     assert env.seeds == [training_seed(4, i) for i in range(len(env.seeds))]
     assert len(set(env.seeds)) == len(env.seeds)
+
+
+def test_n_step_rows_sum_rewards_and_stop_at_the_end_of_the_episode() -> None:
+    space = ResidualSac(5, 2, toy_config())
+    replay = EpisodeReplay(50, space.observation_space, space.action_space, gamma=0.5, n_step=3)
+    env, base = ToyTask(), base_policy_of(2)
+    episodes = (collect_episode(env, seed, base, 0, 0.5) for seed in range(20))
+    won = next(e for e in episodes if e.success)
+    replay.add_episode(won)
+    n = len(won)
+    assert replay.rewards[:n, 0].tolist() == [0.0] * (n - 3) + [0.25, 0.5, 1.0]
+    assert replay.dones[:n, 0].tolist() == [0.0] * (n - 3) + [1.0] * 3
+    assert replay.discounts[:n, 0].tolist() == [0.125] * (n - 2) + [0.25, 0.5]
+    assert np.array_equal(replay.next_observations[0, 0], won.next_observations[2])
+    assert np.array_equal(replay.next_observations[n - 1, 0], won.next_observations[n - 1])

@@ -74,6 +74,9 @@ def toy_config(**changes: object) -> ResidualConfig:
         "online_steps": 60,
         "learning_starts": 32,
         "actor_starts": 20,
+        "actor_learning_rate": 5e-4,
+        "residual_cost": 0.0,
+        "n_step": 1,
         "replay_capacity": 4000,
         "updates_per_step": 1.0,
     }
