@@ -29,6 +29,7 @@ STOP_ORDER = (
     ("safety_node",),
     ("franka_node",),
 )
+SEGMENT_PREFIXES = ("fastdds", "fastrtps")
 READY_FILES = {"twin": "twin.sock"}
 
 
@@ -145,7 +146,8 @@ class Supervisor:
 def remove_stale_segments(folder: Path = Path("/dev/shm")) -> int:  # noqa: S108
     """Remove shared-memory segments of Fast DDS whose owner is gone; returns how many."""
     removed = 0
-    for lock in folder.glob("fastrtps_*_el"):
+    locks = [lock for prefix in SEGMENT_PREFIXES for lock in folder.glob(f"{prefix}_*_el")]
+    for lock in locks:
         try:
             descriptor = os.open(lock, os.O_RDWR)
         except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -117,12 +118,34 @@ Supervisor(rows, {{"a": sleep, "b": sleep}}, Path({str(tmp_path)!r}), None, say)
     assert all(gone(pid) for pid in pids)
 
 
-def test_segments_of_dead_owners_are_removed_and_of_living_ones_kept(tmp_path: Path) -> None:
-    import fcntl
-
-    for name in ("fastrtps_1", "fastrtps_1_el", "fastrtps_2", "fastrtps_2_el"):
-        (tmp_path / name).write_text("")
-    with (tmp_path / "fastrtps_2_el").open() as held:
+@pytest.mark.parametrize("prefix", ["fastdds", "fastrtps"])
+def test_segments_of_dead_owners_are_removed_and_of_living_ones_kept(
+    tmp_path: Path, prefix: str
+) -> None:
+    for name in ("_1", "_1_el", "_2", "_2_el"):
+        (tmp_path / f"{prefix}{name}").write_text("")
+    with (tmp_path / f"{prefix}_2_el").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert remove_stale_segments(tmp_path) == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["fastrtps_2", "fastrtps_2_el"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{prefix}_2", f"{prefix}_2_el"]
+
+
+def test_segments_of_a_living_node_are_locked_by_it(tmp_path: Path) -> None:
+    script = (
+        "from pld_nodes.ros import environment; environment.prepare(); import rclpy, time; "
+        "rclpy.init(); node = rclpy.create_node('n'); print('up', flush=True); time.sleep(60)"
+    )
+    before = set(Path("/dev/shm").glob("fast*_el"))
+    living = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    try:
+        assert living.stdout is not None
+        assert living.stdout.readline() == "up\n"
+        own = set(Path("/dev/shm").glob("fast*_el")) - before
+        assert own
+        remove_stale_segments()
+        assert all(path.exists() for path in own)
+    finally:
+        living.kill()
+        living.wait()
+    remove_stale_segments()
+    assert not any(path.exists() for path in own)
