@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pld.errors import RecordingError
 from pld.evaluation.intervals import wilson
+from pld.recording.bag import EPISODES_FOLDER, VERDICT_NAME
 from pld.recording.labels import outcome as counted_outcome
 from pld.recording.verdict import Verdict, load_verdict
 
@@ -24,23 +25,26 @@ class SuccessRow:
 
 def episode_folders(run_dir: Path) -> list[Path]:
     """The episode folders of a run, in the order of recording."""
-    folder = run_dir / "episodes"
+    folder = run_dir / EPISODES_FOLDER
     if not folder.is_dir():
-        raise RecordingError(f"{str(run_dir)!r} is no run folder: it has no episodes/")
+        raise RecordingError(f"{str(run_dir)!r} is no run folder: it has no {EPISODES_FOLDER}/")
     return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def closed_folders(run_dir: Path) -> list[Path]:
+    """Those of `episode_folders` whose episode has a verdict."""
+    return [f for f in episode_folders(run_dir) if (f / VERDICT_NAME).exists()]
 
 
 def verdicts(run_dir: Path) -> list[Verdict]:
     """The verdicts of a run's closed episodes, in the order of recording."""
-    return [load_verdict(f) for f in episode_folders(run_dir) if (f / "verdict.json").exists()]
+    return [load_verdict(folder) for folder in closed_folders(run_dir)]
 
 
 def success_rows(run_dir: Path) -> list[SuccessRow]:
     """Success by region, then over all; an operator's label wins over the verdict's outcome."""
     outcomes: dict[str, list[bool]] = {}
-    for folder in episode_folders(run_dir):
-        if not (folder / "verdict.json").exists():
-            continue
+    for folder in closed_folders(run_dir):
         outcome = counted_outcome(folder)
         if outcome != "unlabelled":
             region = load_verdict(folder).region or "anywhere"
@@ -56,7 +60,7 @@ def _row(region: str, found: list[bool]) -> SuccessRow:
 
 def pick_episode(run_dir: Path) -> Path:
     """The first successful episode, else the first closed one; raises RecordingError if none."""
-    closed = [f for f in episode_folders(run_dir) if (f / "verdict.json").exists()]
+    closed = closed_folders(run_dir)
     if not closed:
         raise RecordingError(f"{str(run_dir)!r} has no closed episode")
     return next((f for f in closed if counted_outcome(f) == "success"), closed[0])

@@ -6,7 +6,6 @@ Only this file imports `launch`, which a laptop without /opt/ros does not have.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from launch.events import Shutdown
 from launch.substitutions import LaunchConfiguration
 
 from launch import LaunchContext, LaunchDescription
+from pld.recording.run_files import note_termination
 from pld_nodes import run
 from pld_nodes.graph import Deployment, OnExit, Process
 from pld_nodes.parameters import RunParameters, parse_arguments
@@ -71,8 +71,7 @@ def _ending(row: Process, run_dir: Path) -> Any:
     def on_exit(event: Any, _: LaunchContext) -> list[Any]:
         finished = row.on_exit is OnExit.FINISH_RUN and event.returncode == 0
         if not finished:
-            reason = {"reason": f"node_lost:{row.name}", "how": f"exit {event.returncode}"}
-            (run_dir / "termination.json").write_text(json.dumps(reason))
+            note_termination(run_dir, f"node_lost:{row.name}", f"exit {event.returncode}")
         return [EmitEvent(event=Shutdown(reason=f"{row.name} ended"))]
 
     return on_exit

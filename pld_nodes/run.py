@@ -14,10 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pld.config import load_yaml
+from pld.contract import CAMERAS
 from pld.errors import ConfigError, RecordingError, RobotError
+from pld.recording.bag import EPISODES_FOLDER
+from pld.recording.durable import MIN_FREE_BYTES, free_bytes
 from pld.recording.recover import part_path, recover_episode
 from pld.recording.run_files import termination_reason
 from pld.robots.franka import FrankaConfig
+from pld.robots.franky_link import ROBOT_PORT
+from pld.run_folder import episode_folders
 from pld.safety.limits import load_limits
 from pld_nodes import graph
 from pld_nodes.graph import Deployment, Process
@@ -25,9 +30,7 @@ from pld_nodes.parameters import RunParameters, node_parameters, resolve
 from pld_nodes.processes import command_line
 from pld_nodes.supervisor import Supervisor
 
-FCI_PORT = 1337
-FCI_PORTS = (FCI_PORT, 1338)
-MIN_FREE_BYTES = 500_000_000
+FCI_PORTS = (ROBOT_PORT, 1338)
 
 
 def named(parameters: RunParameters) -> RunParameters:
@@ -45,7 +48,7 @@ def check_before_start(parameters: RunParameters, deployment: Deployment) -> Non
     check_writable(Path(parameters.output_dir))
     if deployment is Deployment.ROBOT:
         check_reachable(parameters.robot_ip)
-        for camera in ("third_person", "wrist"):
+        for camera in CAMERAS:
             if not getattr(parameters, f"{camera}_serial"):
                 raise ConfigError(
                     f"{camera}_serial is empty; `pld camera list` prints the serial numbers, "
@@ -66,7 +69,7 @@ def check_writable(folder: Path) -> None:
             f"output_dir {str(folder)!r} cannot be written: {error.strerror}; "
             "choose another with output_dir:=FOLDER"
         ) from error
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     if free < MIN_FREE_BYTES:
         raise RecordingError(
             f"output_dir {str(folder)!r} has {free / 1e6:.0f} MB free; at least "
@@ -77,10 +80,10 @@ def check_writable(folder: Path) -> None:
 def check_reachable(address: str) -> None:
     """An arm must answer at its FCI port; raises RobotError."""
     try:
-        socket.create_connection((address, FCI_PORT), timeout=3.0).close()
+        socket.create_connection((address, ROBOT_PORT), timeout=3.0).close()
     except OSError as error:
         raise RobotError(
-            f"no arm answers at robot_ip {address!r}, port {FCI_PORT}: {error}; check the cable, "
+            f"no arm answers at robot_ip {address!r}, port {ROBOT_PORT}: {error}; check the cable, "
             "the address in Desk, that joints are unlocked and FCI is activated"
         ) from error
 
@@ -108,6 +111,15 @@ class PreparedRun:
     commands: dict[str, list[str]]
     run_dir: Path
     twin_dir: Path | None
+
+    def supervisor(self, say: Callable[[str, str], None]) -> Supervisor:
+        """The supervisor of this run; `say(name, line)` receives its output."""
+        return Supervisor(self.rows, self.commands, self.run_dir, self.twin_dir, say)
+
+    def finish(self) -> None:
+        """After the last process: close what a killed recorder left open, then clean up."""
+        close_open_episodes(self.run_dir)
+        self.clean_up()
 
     def clean_up(self) -> None:
         """Remove the twin's private folder."""
@@ -145,19 +157,16 @@ def execute(
     """Run the process table to its end; returns the exit code and the run folder."""
     run = prepare(parameters, deployment)
     try:
-        code = Supervisor(run.rows, run.commands, run.run_dir, run.twin_dir, say).run()
-        return code, run.run_dir
+        return run.supervisor(say).run(), run.run_dir
     finally:
-        close_open_episodes(run.run_dir)
-        run.clean_up()
+        run.finish()
 
 
 def close_open_episodes(run_dir: Path) -> None:
     """Rebuild what a killed recorder left open, with the reason that ended the run."""
-    episodes = run_dir / "episodes"
-    if not episodes.is_dir():
+    if not (run_dir / EPISODES_FOLDER).is_dir():
         return
-    for folder in sorted(path for path in episodes.iterdir() if path.is_dir()):
+    for folder in episode_folders(run_dir):
         if part_path(folder).exists():
             recover_episode(folder, termination_reason(run_dir))
 

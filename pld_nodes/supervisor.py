@@ -8,7 +8,6 @@ close the episode with it. Policy sources stop before safety, safety before the 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import time
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pld.errors import PldError
+from pld.recording.run_files import note_termination
 from pld_nodes.graph import OnExit, Process
 from pld_nodes.processes import Child, start
 
@@ -98,14 +98,14 @@ class Supervisor:
                 if not child.running():
                     return self._on_exit(child)
             time.sleep(POLL_S)
-        self._note_reason("shutdown", "interrupted")
+        note_termination(self.run_dir, "shutdown", "interrupted")
         return 130
 
     def _on_exit(self, child: Child) -> int:
         if child.row.on_exit is OnExit.FINISH_RUN and child.popen.returncode == 0:
             return 0
         self._halt()
-        self._note_reason(f"node_lost:{child.name}", child.exit_words())
+        note_termination(self.run_dir, f"node_lost:{child.name}", child.exit_words())
         self.stop()
         raise RunFailedError(
             f"{child.name} ended ({child.exit_words()}); its log: "
@@ -117,13 +117,6 @@ class Supervisor:
         for child in self.children:
             if child.name == "franka_node":
                 child.ask(signal.SIGUSR1)
-
-    def _note_reason(self, reason: str, how: str) -> None:
-        """Leave the reason where the recorder looks for it when it is told to stop."""
-        path = self.run_dir / "termination.json"
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps({"reason": reason, "how": how}))
-        os.replace(part, path)
 
     def stop(self) -> None:
         """Stop everybody: SIGINT, then SIGTERM, then SIGKILL; sources of motion first."""

@@ -32,6 +32,17 @@ class VlaConfig:
     execute_horizon: int = 1
 
 
+def image_topic(camera: str) -> str:
+    """The topic of a camera's colour images."""
+    return f"camera/{camera}/color/image_raw"
+
+
+def stale_ns(camera: str) -> float:
+    """Age [ns] from which the table takes a camera's image for stale."""
+    limit_ms = graph.topic(image_topic(camera)).stale_after_ms
+    return float("inf") if limit_ms is None else limit_ms * 1e6
+
+
 def truth_source(task: str, twin_dir: str) -> Callable[[], SceneTruth]:
     """Where scripted policies learn the scene's truth: the twin's page, opened at first use."""
 
@@ -62,12 +73,11 @@ class VlaNode(GraphNode):
         self._images: dict[str, CameraImage] = {}
         self._episode: EpisodeStatus | None = None
         self._answered = self._starved = 0
-        self._stale_ns = int((graph.topic("arm/state").stale_after_ms or 150.0) * 1e6)
         self._publish = self.publisher("base/action").publish
         self.subscribe("episode", self._on_episode)
         for camera in CAMERAS:
             self.subscribe(
-                f"camera/{camera}/color/image_raw",
+                image_topic(camera),
                 lambda msg, camera=camera: self._on_image(camera, msg),
             )
         self.subscribe("arm/state", self._on_state)
@@ -108,7 +118,7 @@ class VlaNode(GraphNode):
         return [
             camera
             for camera in CAMERAS
-            if camera not in self._images or t_ns - self._images[camera].t_ns > self._stale_ns
+            if camera not in self._images or t_ns - self._images[camera].t_ns > stale_ns(camera)
         ]
 
     def _report(self, t_ns: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pld.errors import RecordingError
 from pld.recording.bag import RunDescription
+from pld.recording.durable import write_durably
 
 PARAMETERS_NAME = "parameters.json"
 CHECKPOINTS_NAME = "checkpoints.json"
@@ -34,6 +35,11 @@ def describe_run(run_dir: Path, namespace: str, deployment: str, ros_distro: str
         versions=versions(PACKAGES),
         checkpoints=_texts(_read(run_dir / CHECKPOINTS_NAME)),
     )
+
+
+def note_termination(run_dir: Path, reason: str, how: str) -> None:
+    """Leave why a run ends where the recorder looks for it when it is told to stop."""
+    write_durably(run_dir / TERMINATION_NAME, json.dumps({"reason": reason, "how": how}))
 
 
 def termination_reason(run_dir: Path) -> str:

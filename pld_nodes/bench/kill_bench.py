@@ -28,7 +28,7 @@ from pld_nodes.bench.arm_watcher import ArmWatcher
 from pld_nodes.bench.graph_bench import Say
 from pld_nodes.graph import Deployment
 from pld_nodes.parameters import RunParameters, parse_arguments
-from pld_nodes.run import close_open_episodes, prepare
+from pld_nodes.run import prepare
 from pld_nodes.supervisor import RunFailedError, Supervisor
 
 STILL_M = 0.001
@@ -73,7 +73,7 @@ def kill_while_moving(node: str, rate_hz: float, robot_ip: str, say: Say) -> Kil
 def _trial(node: str, parameters: RunParameters, watcher: ArmWatcher, say: Say) -> KillResult:
     run = prepare(parameters, Deployment.SIM)
     assert run.twin_dir is not None
-    supervisor = Supervisor(run.rows, run.commands, run.run_dir, run.twin_dir, say)
+    supervisor = run.supervisor(say)
     killer = Killer(node, supervisor, watcher, run.twin_dir)
     killer.start()
     try:
@@ -82,8 +82,7 @@ def _trial(node: str, parameters: RunParameters, watcher: ArmWatcher, say: Say) 
         say("bench", str(error))
     finally:
         killer.join()
-        close_open_episodes(run.run_dir)
-        run.clean_up()
+        run.finish()
     reasons = [verdict.termination_reason for verdict in verdicts(run.run_dir)]
     left = sum(psutil.pid_exists(pid) for pid in killer.pids)
     return killer.result(reasons[-1] if reasons else "no verdict", left)

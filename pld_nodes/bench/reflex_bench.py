@@ -21,12 +21,25 @@ from pld_nodes.bench.arm_watcher import ArmWatcher
 from pld_nodes.bench.graph_bench import Say
 from pld_nodes.graph import Deployment
 from pld_nodes.parameters import parse_arguments
-from pld_nodes.run import close_open_episodes, prepare
+from pld_nodes.run import prepare
 from pld_nodes.share import share_path
 from pld_nodes.supervisor import RunFailedError, Supervisor
 
 WAIT_S = 60.0
 THRESHOLD_N = 15.0
+CHECKS = (
+    "reflex shown in arm/state",
+    "it is a cartesian_reflex",
+    "still latched after 1 s",
+    "reset is refused",
+    "safety is not cleared before recovery",
+    "still latched after both",
+    "recover is accepted",
+    "recovery clears the fault",
+    "safety holds until it is cleared",
+    "safety is cleared after recovery",
+    "the next episode runs",
+)
 
 
 @dataclass
@@ -36,7 +49,7 @@ class Findings:
     names: tuple[str, ...] = ()
     force_n: float = 0.0
     moved_mm: float = float("nan")
-    seen: dict[str, bool] = field(default_factory=dict)
+    seen: dict[str, bool] = field(default_factory=lambda: dict.fromkeys(CHECKS, False))
 
     def figures(self) -> list[Figure]:
         """The rows of the table."""
@@ -60,7 +73,7 @@ def measure(robot_ip: str, say: Say) -> list[Figure]:
             f"limits:={_changed(folder, 'limits_fr3', workspace_min_m=[0.28, -0.30, -0.05])}",
         ]
         run = prepare(parse_arguments(Deployment.SIM, arguments), Deployment.SIM)
-        supervisor = Supervisor(run.rows, run.commands, run.run_dir, run.twin_dir, say)
+        supervisor = run.supervisor(say)
         findings = Findings()
         with ArmWatcher("pld") as watcher:
             operator = threading.Thread(
@@ -72,8 +85,7 @@ def measure(robot_ip: str, say: Say) -> list[Figure]:
             except RunFailedError as error:
                 say("bench", str(error))
             finally:
-                close_open_episodes(run.run_dir)
-                run.clean_up()
+                run.finish()
                 operator.join(5.0)
     say("bench", f"reflex: {', '.join(findings.names)}")
     return findings.figures()
