@@ -24,7 +24,7 @@ class FakeArm:
 
     rate_hz: float = 20.0
     start: Pose = HOME_POSE
-    clip_m: float = 0.02
+    clip_m: float = 0.05
     clip_rad: float = 0.2
     object_width_m: float = 0.0
     t_ns: int = 0

@@ -30,8 +30,9 @@ class FrankaConfig:
     """Settings of one FR3 with its hand. SI units; validated at construction (ConfigError).
 
     `realtime`: `enforce` needs a PREEMPT_RT kernel; `ignore` is for simulation. `clock`: stamps are
-    `robot` time (twin) or `host` time (hardware). The error clips bound the distance [m], [rad]
-    from the measured pose to the tracked one, and so the force near stiffness x clip.
+    `robot` time (twin) or `host` time (hardware). The clips [m], [rad] bound the error that the
+    1 kHz tracker acts on, and so the force near stiffness x clip. The leads bound how far the
+    tracked pose may run ahead of the measured one, a second line behind the safety filter's.
     `retreat_height_m`: a reset first rises to this height of EE in O. `watchdog_ms` of robot time
     without a command makes the arm hold; None: see `watchdog_ns`.
     `clock_guard_s` of steady time without robot time latches `robot_time_stopped`.
@@ -46,6 +47,8 @@ class FrankaConfig:
     posture_stiffness_nm_rad: float = 5.0
     translational_clip_m: float = 0.010
     rotational_clip_rad: float = 0.10
+    reference_lead_m: float = 0.05
+    reference_lead_rad: float = 0.3
     max_delta_tau_nm: float = 0.5
     collision_torque_nm: float = 40.0
     collision_force_n: float = 40.0
@@ -113,6 +116,8 @@ _RANGES = {
     "posture_stiffness_nm_rad": (0.0, 100.0),
     "translational_clip_m": (0.0005, 0.05),
     "rotational_clip_rad": (0.005, 0.5),
+    "reference_lead_m": (0.001, 0.1),
+    "reference_lead_rad": (0.01, 1.0),
     "max_delta_tau_nm": (0.01, 1.0),
     "collision_torque_nm": (1.0, 100.0),
     "collision_force_n": (1.0, 200.0),

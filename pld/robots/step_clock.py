@@ -84,18 +84,18 @@ def is_usable(command: Command) -> bool:
     return bool(np.isfinite(numbers).all()) and bool(0.5 < np.linalg.norm(q_xyzw) < 2.0)
 
 
-def clipped_reference(measured: Pose, target: Pose, clip_m: float, clip_rad: float) -> Pose:
-    """`target` (O) drawn towards `measured` (O) so that each axis differs by `clip_m` [m] at most.
+def clipped_reference(measured: Pose, target: Pose, lead_m: float, lead_rad: float) -> Pose:
+    """`target` (O) drawn towards `measured` (O) so that each axis differs by `lead_m` [m] at most.
 
-    The rotation between them is at most `clip_rad` [rad]. This bounds the force of an impedance
-    controller and keeps a blocked arm's reference from winding up.
+    The rotation between them is at most `lead_rad` [rad]. This keeps a blocked arm's reference
+    from winding up, so that it does not lurch once it is free.
     """
     target = normalised(target)
     delta_m, delta_rad = pose_delta(measured, target)
-    p_m: Array = measured.p_m + np.clip(delta_m, -clip_m, clip_m)
+    p_m: Array = measured.p_m + np.clip(delta_m, -lead_m, lead_m)
     angle = float(np.linalg.norm(delta_rad))
-    if angle <= clip_rad:
+    if angle <= lead_rad:
         return Pose(p_m, target.q_xyzw)
-    rotation = Rotation.from_rotvec(delta_rad * (clip_rad / angle))
+    rotation = Rotation.from_rotvec(delta_rad * (lead_rad / angle))
     turned = rotation * Rotation.from_quat(measured.q_xyzw)
     return Pose(p_m, turned.as_quat(canonical=True))

@@ -142,8 +142,8 @@ class TrackingArm:
 
     def _track(self, reading: Reading, command: Command) -> None:
         self._mode = ControlMode.TRACKING
-        clip = (self.config.translational_clip_m, self.config.rotational_clip_rad)
-        self._set_reference(clipped_reference(reading.O_T_EE, command.target, *clip))
+        lead = (self.config.reference_lead_m, self.config.reference_lead_rad)
+        self._set_reference(clipped_reference(reading.O_T_EE, command.target, *lead))
         if self._gripper is not None:
             self._gripper.command(command.gripper_open)
 

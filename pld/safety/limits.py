@@ -26,7 +26,9 @@ class SafetyLimits:
     orientation of no tilt and no yaw (z down); `max_tilt_rad` and `max_yaw_rad` bound the turn
     from it. Speeds bound the
     target's motion per control step; `max_lead_*` bounds how far the target may run ahead of the
-    measured pose (with a Cartesian impedance this bounds the force: stiffness x lead).
+    measured pose, and so how far a blocked arm moves on once it is free. It should leave free
+    motion alone: no less than a unit action and the tracker's lag. What bounds the force of the
+    impedance is the tracker's own error clip (stiffness x clip, pld.robots.franka_config).
     """
 
     robot: str

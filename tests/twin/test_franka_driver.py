@@ -117,7 +117,7 @@ def test_a_target_far_away_is_drawn_to_the_measured_pose(arm: FrankaArm) -> None
     state = arm.wait_step()
     arm.apply(command(state, np.add(start, [0.0, 1.0, 0.0])))
     state = arm.wait_step()
-    assert abs(state.reference.p_m[1] - start[1]) <= 0.021
+    assert abs(state.reference.p_m[1] - start[1]) <= 0.051
 
 
 def test_the_hand_grasps_the_cube_and_reports_its_width(twin: Twin, arm: FrankaArm) -> None:
@@ -138,7 +138,7 @@ def drive_turned(arm: FrankaArm, goal_m: np.ndarray, yaw: float) -> None:
     for i in range(20):
         state = arm.wait_step()
         turn = yaw * min(1.0, i / 10) / 2
-        asked = command(state, towards(goal_m)(state, i))
+        asked = command(state, towards(goal_m, 0.006)(state, i))
         q_xyzw = np.array([np.cos(turn), np.sin(turn), 0.0, 0.0])
         arm.apply(replace(asked, target=Pose(asked.target.p_m, q_xyzw)))
 

@@ -7,10 +7,13 @@ import pytest
 
 from pld.contract import ActionSpec
 from pld.errors import ConfigError, RobotError
+from pld.flywheel.twin_world import LIMITS_FILE
 from pld.robots.twin import LockstepTwin, TwinConfig, UnstableSimulationError
+from pld.safety.filter import filter_choice
+from pld.safety.limits import load_limits
 from pld.twin.scene import SceneOptions
 from pld.twin.tasks import task_named
-from pld.types import ArmState, Array, Command, Pose
+from pld.types import ActionSource, ArmState, Array, Choice, Command, Pose
 
 
 def moved(arm: ArmState, delta_m: tuple[float, float, float], gripper: float = 1.0) -> Command:
@@ -48,6 +51,21 @@ def test_one_wait_simulates_one_control_period(cube_twin: LockstepTwin) -> None:
     before = cube_twin.physics.data.time
     cube_twin.wait_step()
     assert cube_twin.physics.data.time - before == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("rate_hz", [10.0, 20.0])
+def test_free_motion_at_full_speed_passes_the_filter_unchanged(rate_hz: float) -> None:
+    spec = ActionSpec(rate_hz=rate_hz)
+    twin = LockstepTwin(task_named("cube_pickup"), TwinConfig(spec=spec, image_px=None))
+    limits = load_limits(LIMITS_FILE)
+    arm = twin.reset(0)
+    for step in range(round(0.4 * rate_hz)):
+        action = np.array([0.7, 0.7, 0.0, 0.0, 0.0, 0.0, 1.0])
+        command = filter_choice(Choice(step, ActionSource.BASE, action), arm, limits, spec)
+        assert command.reasons == ()
+        twin.apply(command)
+        arm = twin.wait_step()
+    assert arm.O_dP_EE[0] > 0.1
 
 
 def test_a_target_is_reached(cube_twin: LockstepTwin) -> None:
