@@ -85,7 +85,9 @@ class Misperception:
     `noise_m` is the standard deviation of a position error that grows to `far_noise_m` at the
     working area's edge; `pull` is how much of the object's distance from the area's centre is
     missed there (0.1 = a tenth). Beyond `yaw_until` of the way to the edge the object's yaw is
-    ignored.
+    ignored. `tremor` is the standard deviation of a wandering error of the hand, in action units:
+    as with a person's demonstrations, the data then hold states beside the ideal path and the way
+    back from them. A policy trained without it is lost after a deviation of some millimetres.
     """
 
     reach_m: float
@@ -94,15 +96,17 @@ class Misperception:
     pull: float
     yaw_until: float
     centre_m: tuple[float, float]
+    tremor: float = 0.0
 
 
 CUBE_MISPERCEPTION = Misperception(0.155, 0.015, 0.023, 0.13, 0.6, (0.50, 0.0))
 PEG_MISPERCEPTION = Misperception(0.08, 0.004, 0.010, 0.05, 1.0, (0.48, 0.0))
+TREMOR_MEMORY = 0.7
 MISPERCEPTIONS = {"cube_pickup": CUBE_MISPERCEPTION, "peg_insertion": PEG_MISPERCEPTION}
 
 
 class ImperfectPolicy(ExpertPolicy):
-    """The expert's plan on a misperceived scene, without second tries: a base to be improved."""
+    """The expert's plan on a misperceived scene, by default without second tries."""
 
     def __init__(
         self,
@@ -111,10 +115,12 @@ class ImperfectPolicy(ExpertPolicy):
         spec: ActionSpec,
         chunk_horizon: int = 1,
         misperception: Misperception | None = None,
+        *,
+        retries: bool = False,
     ) -> None:
         super().__init__(task, truth, spec, chunk_horizon)
         self.policy_id = f"scripted-imperfect/{task}"
-        self._plan = plan_for(task, spec, retries=False)
+        self._plan = plan_for(task, spec, retries=retries)
         self._sees_goal_wrongly = task == "peg_insertion"
         self._wrong = misperception or MISPERCEPTIONS[task]
         self.reset(0)
@@ -122,7 +128,22 @@ class ImperfectPolicy(ExpertPolicy):
     def reset(self, seed: int) -> None:
         """Forget the last episode and draw this one's error from `seed`."""
         super().reset(seed)
-        self._error = np.random.default_rng([seed, 0xBAD]).standard_normal(2)
+        self._rng = np.random.default_rng([seed, 0xBAD])
+        self._error = self._rng.standard_normal(2)
+        self._tremor = np.zeros(6)
+
+    def infer(self, observation: Observation) -> Array:
+        """Chunk (H, 7) of normalised actions, first row for this step; the hand trembles."""
+        actions = super().infer(observation)
+        for action in actions if self._wrong.tremor else ():
+            action[:6] += self._shaken()
+        return np.clip(actions, -1.0, 1.0)
+
+    def _shaken(self) -> Array:
+        """The next value (6,) of a first-order process with `tremor` as standard deviation."""
+        fresh = np.sqrt(1 - TREMOR_MEMORY**2) * self._wrong.tremor * self._rng.standard_normal(6)
+        self._tremor = TREMOR_MEMORY * self._tremor + fresh
+        return self._tremor
 
     def _perceived(self) -> SceneTruth:
         truth = self._truth()

@@ -116,6 +116,7 @@ class CubePlan:
     high_grasp_m: float = 0.037
     crowded_m: float = 0.07
     lift_m: float = 0.16
+    held_m: float = 0.043
     close_s: float = 0.6
     retry_after_s: float = 0.7
     touch_n: float = 8.0
@@ -141,29 +142,31 @@ class CubePlan:
         if memory.phase == "approach":
             above = Pose(np.array([*grasp.p_m[:2], self.hover_m]), grasp.q_xyzw)
             across, up, turn = gaps(reference, above)
-            ready = across < 0.004 and up < 0.02 and turn < 0.06
-            action = towards(self.spec, reference, above, OPEN, 0.8)
+            ready = across < 0.012 and up < 0.03 and turn < 0.15
+            action = towards(self.spec, reference, above, OPEN)
             return action, Memory("descend") if ready else memory.stay()
         if memory.phase == "descend":
             across, up, turn = gaps(reference, grasp)
-            arrived = across < 0.002 and up < 0.0015 and turn < 0.02 and self._settled(arm, grasp)
+            arrived = across < 0.006 and up < 0.005 and turn < 0.08 and self._settled(arm, grasp)
             landed = memory.steps > 0 and float(arm.O_F_ext_hat_K[2]) > self.touch_n
-            action = towards(self.spec, reference, grasp, OPEN, 0.45)
+            action = towards(self.spec, reference, grasp, OPEN, 0.6)
             action = without_pressing(action, reference, arm)
             return action, Memory("close") if arrived or landed else memory.stay()
         if memory.phase == "close":
-            done = memory.steps >= self.close_s * self.spec.rate_hz
+            done = arm.gripper_width_m < self.held_m or (
+                memory.steps >= self.close_s * self.spec.rate_hz
+            )
             height = max(reference.p_m[2], arm.O_T_EE.p_m[2] - EASE_M)
             eased = Pose(np.array([*reference.p_m[:2], height]), reference.q_xyzw)
             action = towards(self.spec, reference, eased, CLOSE)
             return action, Memory("lift") if done else memory.stay()
         top = Pose(np.array([*reference.p_m[:2], self.lift_m]), reference.q_xyzw)
-        return towards(self.spec, reference, top, CLOSE, 0.8), memory.stay()
+        return towards(self.spec, reference, top, CLOSE), memory.stay()
 
     def _settled(self, arm: ArmState, grasp: Pose) -> bool:
         """Whether the arm rests, at the height of the grasp or on something that is in the way."""
         above = float(arm.O_T_EE.p_m[2] - grasp.p_m[2])
-        return above > -0.002 and float(np.linalg.norm(arm.O_dP_EE[:3])) < 0.02
+        return above > -0.004 and float(np.linalg.norm(arm.O_dP_EE[:3])) < 0.08
 
     def _grasp(self, scene: SceneTruth) -> Pose:
         centre = scene.O_T_object.p_m
@@ -207,7 +210,7 @@ class PegPlan:
             if reference.p_m[2] < above.p_m[2] - 0.004:
                 action[:2] = 0.0
             behind = float(np.linalg.norm(reference.p_m[:2] - arm.O_T_EE.p_m[:2]))
-            ready = across < 0.0006 and up < 0.004 and turn < 0.015 and behind < 0.003
+            ready = across < 0.003 and up < 0.008 and turn < 0.05 and behind < 0.004
             return action, Memory("insert") if ready else memory.stay()
         inside = self._end_effector(arm, scene, self.depth_m)
         action = towards(self.spec, reference, inside, CLOSE, self.insert_speed)
