@@ -81,9 +81,7 @@ def main() -> None:
     torch.set_num_threads(1)
     began = time.process_time()
     task = GymnasiumTask(Plug(), HalfGoodBase(), name="plug", max_steps=40)
-    config = task_config(
-        task, seed=options.seed, online_steps=options.steps, scale_ramp_steps=options.steps // 2
-    )
+    config = task_config(task, seed=options.seed, online_steps=options.steps)
     actor = train_specialist(task, config)
     fresh = range(90_000, 90_000 + options.episodes)
     print(f"trained in {time.process_time() - began:.0f} CPU s")

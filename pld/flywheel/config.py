@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pld.distill.sft import SftConfig
 from pld.errors import ConfigError
 from pld.residual.config import ResidualConfig
 from pld.tasks import TASKS, task_facts
+from pld.types import ACTION_DIM
 
 # So many that the base succeeds on 30-60 % of the starts.
-DEMONSTRATIONS = {"cube_pickup": 35, "peg_insertion": 20}
+HELD_GRIPPER_SCALE = 0.2
+DEMONSTRATIONS = {"cube_pickup": 14, "peg_insertion": 12}
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class FlywheelConfig:
     `probing_episodes` successes per task and fine-tunes on all rounds' episodes.
     T is the median length of the base's successes, as counted in the specialist's warm-up.
     `chunk_horizon` steps are predicted and `execute_horizon` of them executed per inference.
+    Where a task starts with a grasp, the specialist's bound of the gripper is HELD_GRIPPER_SCALE.
     """
 
     tasks: tuple[str, ...] = ("cube_pickup",)
@@ -34,7 +37,7 @@ class FlywheelConfig:
     probing_alpha: float = 0.6
     evaluation_episodes: int = 100
     chunk_horizon: int = 4
-    execute_horizon: int = 4
+    execute_horizon: int = 1
     base_sft: SftConfig = field(default_factory=SftConfig)
     distill_sft: SftConfig = field(default_factory=SftConfig)
     specialist: ResidualConfig = field(default_factory=ResidualConfig)
@@ -56,6 +59,14 @@ class FlywheelConfig:
     def demonstrations_of(self, task: str) -> int:
         """Number of demonstrations of `task`."""
         return self.demonstrations or DEMONSTRATIONS[task]
+
+    def specialist_of(self, task: str) -> ResidualConfig:
+        """The specialist's settings for `task` in this run."""
+        settings = replace(self.specialist, seed=self.seed)
+        if not task_facts(task).grasped_at_start:
+            return settings
+        scale = (*settings.scale_for(ACTION_DIM)[:-1], HELD_GRIPPER_SCALE)
+        return replace(settings, residual_scale=scale)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, to be kept with the run."""

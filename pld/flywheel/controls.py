@@ -81,7 +81,7 @@ def _distill_and_evaluate(wheel: Flywheel, name: str, rounds: int) -> None:
 def _residual_control(wheel: Flywheel, control: str, task: str) -> None:
     """Another way to learn the specialist, over the same base and for as many steps."""
     config, name = wheel.config, f"control-{control}"
-    settings = residual_control(control, replace(config.specialist, seed=config.seed))
+    settings = residual_control(control, config.specialist_of(task))
     base = wheel.policy_file("base")
     wheel.stage(
         f"{name}-specialist/{task}",

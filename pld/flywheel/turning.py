@@ -88,7 +88,7 @@ class Flywheel:
 
     def specialist(self, task: str) -> None:
         """The residual specialist of one task over the frozen base."""
-        config = replace(self.config.specialist, seed=self.config.seed)
+        config = self.config.specialist_of(task)
         self.stage(
             f"specialist/{task}",
             {"residual": config.as_dict(), "execute": self.config.execute_horizon},

@@ -15,7 +15,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_
 from stable_baselines3.sac.policies import Actor, SACPolicy
 from torch import nn
 
-LOG_STD_MIN, LOG_STD_MAX = -5.0, 1.0
+LOG_STD_MIN = -5.0
 LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
@@ -53,9 +53,15 @@ class ResidualActorNet(Actor):
 
     residual_scale: th.Tensor
 
-    def __init__(self, log_std_init: float = -2.0, use_base: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        log_std_init: float = -2.0,
+        log_std_max: float = -0.7,
+        use_base: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(log_std_init=log_std_init, **kwargs)
-        self.use_base = use_base
+        self.log_std_max, self.use_base = log_std_max, use_base
         self.noise: th.Generator | None = None
         action_dim = int(self.action_space.shape[0])
         self.register_buffer("residual_scale", th.ones(action_dim))
@@ -68,7 +74,7 @@ class ResidualActorNet(Actor):
         """Mean and log standard deviation (N, A) of the residual before tanh."""
         latent = self.latent_pi(observations)
         log_std: th.Tensor = self.log_std(latent)  # type: ignore[operator]
-        return self.mu(latent), log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+        return self.mu(latent), log_std.clamp(LOG_STD_MIN, self.log_std_max)
 
     def combine(self, observations: th.Tensor, squashed: th.Tensor) -> th.Tensor:
         """The combined action (N, A) for tanh outputs (N, A)."""
@@ -108,40 +114,62 @@ class ResidualActorNet(Actor):
 
 
 class LayerNormCritic(ContinuousCritic):
-    """Q networks with LayerNorm after every hidden linear layer; they see (s, combined action)."""
+    """Q networks with LayerNorm after every hidden linear layer, of (s, base and combined action).
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    The combined action enters as what was added to the base action, in units of its bound, by
+    weights that start at zero. Base episodes hold nothing but additions of zero: what they teach
+    cannot leak into the value of an addition. Fed the plain action, a critic takes from them that
+    the gripper should close because the base closes it where success is near, and the actor
+    follows it.
+    """
+
+    bound: th.Tensor
+
+    def __init__(self, *args: Any, bound: tuple[float, ...], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         sizes: list[int] = kwargs["net_arch"]
-        inputs = kwargs["features_dim"] + int(self.action_space.shape[0])  # type: ignore[index]
+        self.register_buffer("bound", th.tensor(bound))
+        inputs = kwargs["features_dim"] + len(bound)
         self.q_networks = []
         for index in range(self.n_critics):
             layers = create_mlp(inputs, 1, sizes, nn.ReLU, post_linear_modules=[nn.LayerNorm])
             network = nn.Sequential(*layers)
+            first = layers[0]
+            assert isinstance(first, nn.Linear)
+            nn.init.zeros_(first.weight[:, -len(bound) :])
             self.add_module(f"qf{index}", network)
             self.q_networks.append(network)
 
     def forward(self, obs: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, ...]:
         """One Q value (N, 1) per critic."""
-        inputs = th.cat([obs, actions], dim=1)
+        added = (actions - obs[:, -actions.shape[1] :]) / self.bound
+        inputs = th.cat([obs, added], dim=1)
         return tuple(network(inputs) for network in self.q_networks)
 
 
 class ResidualPolicyNet(SACPolicy):
     """SAC's policy with the residual actor and the LayerNorm critics."""
 
-    def __init__(self, *args: Any, use_base: bool = True, **kwargs: Any) -> None:
-        self.use_base = use_base
+    def __init__(
+        self,
+        *args: Any,
+        bound: tuple[float, ...],
+        log_std_max: float,
+        use_base: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self.bound, self.log_std_max, self.use_base = bound, log_std_max, use_base
         super().__init__(*args, **kwargs)
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
         """The residual actor."""
         kwargs = self._update_features_extractor(self.actor_kwargs, features_extractor)
-        return ResidualActorNet(use_base=self.use_base, **kwargs).to(self.device)
+        actor = ResidualActorNet(log_std_max=self.log_std_max, use_base=self.use_base, **kwargs)
+        return actor.to(self.device)
 
     def make_critic(
         self, features_extractor: BaseFeaturesExtractor | None = None
     ) -> ContinuousCritic:
         """The LayerNorm critics."""
         kwargs = self._update_features_extractor(self.critic_kwargs, features_extractor)
-        return LayerNormCritic(**kwargs).to(self.device)
+        return LayerNormCritic(bound=self.bound, **kwargs).to(self.device)

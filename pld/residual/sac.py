@@ -44,7 +44,7 @@ class ResidualSac(SAC):
             gamma=config.gamma,
             ent_coef=f"auto_{config.entropy_init}",
             target_entropy=config.entropy_target_per_dim * action_dim,
-            policy_kwargs=_policy_settings(config),
+            policy_kwargs=_policy_settings(config, action_dim),
             device="cpu",
             _init_setup_model=False,
         )
@@ -222,10 +222,12 @@ class ResidualSac(SAC):
         self.ent_coef_optimizer.step()
 
 
-def _policy_settings(config: ResidualConfig) -> dict[str, object]:
+def _policy_settings(config: ResidualConfig, action_dim: int) -> dict[str, object]:
     return {
+        "bound": config.scale_for(action_dim) if config.use_base else (1.0,) * action_dim,
         "net_arch": list(config.hidden),
         "log_std_init": config.log_std_init,
+        "log_std_max": config.log_std_max,
         "n_critics": config.n_critics,
         "use_base": config.use_base,
         "optimizer_kwargs": {"fused": True},

@@ -110,6 +110,21 @@ def test_the_residual_is_still_zero_after_pre_training() -> None:
     assert torch.equal(trainer.learner.actor(seen, deterministic=True), seen[:, -2:])
 
 
+def test_base_episodes_teach_nothing_about_what_is_added_to_the_base() -> None:
+    learner = ResidualSac(5, 2, toy_config(calql_weight=0.0, gamma=0.9))
+    n = 64
+    seen = np.random.default_rng(0).uniform(-0.5, 0.5, (n, 7)).astype(np.float32)
+    action, ones = seen[:, -2:], np.ones(n, dtype=np.float32)
+    worth = (seen[:, -1] > 0).astype(np.float32)
+    learner.offline.add_episode(Episode(seen, action, worth, seen, ones, worth, True, n, 0, 0))
+    learner.pretrain(200)
+    with torch.no_grad():
+        base = learner.critic(torch.from_numpy(seen), torch.from_numpy(action))[0]
+        more = learner.critic(torch.from_numpy(seen), torch.from_numpy(action + 0.3))[0]
+    assert float(np.corrcoef(base[:, 0].numpy(), worth)[0, 1]) > 0.8
+    assert torch.equal(base, more)
+
+
 def test_exploration_starts_small_and_stays_within_the_bound() -> None:
     learner = ResidualSac(5, 2, toy_config(scale_start=1.0))
     seen = torch.zeros((4000, 7))

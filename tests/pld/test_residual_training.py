@@ -40,7 +40,8 @@ def test_the_specialist_beats_its_base_on_fresh_starts() -> None:
         actor_every=1,
         average_rate=0.005,
         base_episodes=30,
-        scale_ramp_steps=300,
+        entropy_init=0.02,
+        log_std_max=1.0,
     )
     trainer = SpecialistTrainer(ToyTask(), config, sample_takeover_step)
     trainer.run()
@@ -106,7 +107,7 @@ def test_the_bound_of_the_residual_rises() -> None:
     assert fractions == pytest.approx([0.2, 0.6, 1.0, 1.0])
     learner = ResidualSac(5, 7, config)
     learner.set_learned_steps(50)
-    wanted = [0.3] * 6 + [1.2]
+    wanted = [0.3, 0.3, 0.3, 0.012, 0.012, 0.12, 0.75]
     assert learner.actor.residual_scale.tolist() == pytest.approx(wanted)
     assert learner.average.residual_scale.tolist() == pytest.approx(wanted)
 
