@@ -15,11 +15,14 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLOURS = {"base": "#b5651d", "specialist": "#3465a4", "distilled": "#2e8b57"}
+COLOURS = {"base": "#b5651d", "specialist": "#3465a4"}
+ROUNDS = ("#7cc49b", "#2e8b57", "#17512f")
 
 
 def colour_of(policy: str) -> str:
-    """One colour per kind of policy; controls are grey."""
+    """One colour per kind of policy, a darker green for every round; controls are grey."""
+    if policy.startswith("distilled-"):
+        return ROUNDS[min(int(policy.removeprefix("distilled-")), len(ROUNDS)) - 1]
     return next((c for kind, c in COLOURS.items() if policy.startswith(kind)), "#888888")
 
 
@@ -43,19 +46,22 @@ def region_plot(evaluations: Sequence[Evaluation]) -> bytes:
             label = evaluation.name if x == 0 else None
             _bar(axes, x - 0.4 + width * (i + 0.5), rate, colour_of(evaluation.name), width, label)
     axes.set_xticks(range(len(regions)), regions)
-    axes.legend(fontsize=7, loc="lower left")
+    axes.legend(fontsize=7, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     return _finished(figure, axes)
 
 
 def curve_plot(curves: Mapping[str, Sequence[tuple[int, bool]]], window: int = 50) -> bytes:
-    """Share of successes of the last `window` training episodes over environment steps."""
+    """Share of successes of the last `window` training episodes over environment steps.
+
+    These episodes explore, and most of them start where the base has brought the arm.
+    """
     figure, axes = plt.subplots(figsize=(6, 3.4))
     for name, points in curves.items():
         outcomes = np.array([success for _, success in points], float)
         steps = [step for step, _ in points]
         means = [outcomes[max(0, i + 1 - window) : i + 1].mean() for i in range(len(outcomes))]
         axes.plot(steps, means, label=name)
-    axes.set_xlabel("environment steps")
+    axes.set_xlabel(f"environment steps; last {window} training episodes, exploring")
     axes.legend(fontsize=7)
     return _finished(figure, axes)
 
