@@ -135,7 +135,9 @@ class ImperfectPolicy(ExpertPolicy):
     def infer(self, observation: Observation) -> Array:
         """Chunk (H, 7) of normalised actions, first row for this step; the hand trembles."""
         actions = super().infer(observation)
-        for action in actions if self._wrong.tremor else ():
+        if not self._wrong.tremor:
+            return actions
+        for action in actions:
             action[:6] += self._shaken()
         return np.clip(actions, -1.0, 1.0)
 

@@ -11,8 +11,8 @@ from pld.residual.config import ResidualConfig
 from pld.tasks import TASKS, task_facts
 from pld.types import ACTION_DIM
 
-# So many that the base succeeds on 30-60 % of the starts.
 HELD_GRIPPER_SCALE = 0.2
+# So many that the base succeeds on 30-60 % of the starts.
 DEMONSTRATIONS = {"cube_pickup": 14, "peg_insertion": 12}
 
 

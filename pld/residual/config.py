@@ -13,12 +13,12 @@ class ResidualConfig:
     """Hyper-parameters of one specialist.
 
     Sources: PLD (arXiv 2511.00091) for the structure: base action in the observation, bounded
-    residual with a rising bound, critics on the combined action with LayerNorm, Cal-QL
-    (arXiv 2303.05479) on base successes, half offline and half online batches (RLPD,
-    arXiv 2302.02948), probing starts with alpha 0.6, critic updates twice the actor's. SAC
-    (arXiv 1801.01290) through stable-baselines3. Sizes, rates and the entropy target were measured
-    on a CPU: 128 units instead of 256, gamma below the paper's 0.99 for episodes of some tens of
-    steps, and `calql_weight` 0.1 instead of 1.0.
+    residual, critics on the combined action with LayerNorm, Cal-QL (arXiv 2303.05479) on base
+    successes, half offline and half online batches (RLPD, arXiv 2302.02948), probing starts with
+    alpha 0.6. Unlike the paper's, the bound does not rise and actor and critics are updated equally
+    often. SAC (arXiv 1801.01290) through stable-baselines3. Sizes, rates and the entropy target
+    were measured on a CPU: 128 units instead of 256, gamma below the paper's 0.99 for episodes of
+    some tens of steps, and `calql_weight` 0.1 instead of 1.0.
 
     `residual_scale` bounds the residual per dimension, in normalised action units; one entry
     stands for all dimensions. Tilt is left to the base: neither reference task needs more, and a

@@ -24,8 +24,8 @@ class FakeArm:
 
     rate_hz: float = 20.0
     start: Pose = HOME_POSE
-    clip_m: float = 0.05
-    clip_rad: float = 0.2
+    lead_m: float = 0.05
+    lead_rad: float = 0.2
     object_width_m: float = 0.0
     t_ns: int = 0
     step: int = 0
@@ -100,7 +100,7 @@ class FakeArm:
             self.hold()
             return
         self._mode = ControlMode.TRACKING
-        self._reference = clipped_reference(self._pose, command.target, self.clip_m, self.clip_rad)
+        self._reference = clipped_reference(self._pose, command.target, self.lead_m, self.lead_rad)
         if abs(command.gripper_open) >= 0.2:
             self._gripper_open = float(np.sign(command.gripper_open))
 
