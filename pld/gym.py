@@ -27,6 +27,7 @@ from pld.probing.horizon import sample_takeover_step
 from pld.residual.actor import ResidualActor
 from pld.residual.config import ResidualConfig
 from pld.residual.episode import Episode, collect_episode
+from pld.residual.held import HeldResidual
 from pld.residual.protocol import ResidualObservation, StepOutcome
 from pld.residual.run import exported_actor
 from pld.residual.trainer import SpecialistTrainer
@@ -200,13 +201,15 @@ def run_episode(
 ) -> Episode:
     """One whole episode, every step stored; the specialist acts from `takeover_step` on."""
     step = -1
+    specialist = HeldResidual(actor) if actor else None
 
     def policy(seen: NDArray[np.float32]) -> Array:
         nonlocal step
         step += 1
-        if actor is None or step < takeover_step:
-            return seen[-task.action_dim :].astype(np.float64)
-        return actor.combined(seen)
+        features, base = np.split(seen.astype(np.float64), [-task.action_dim])
+        if specialist is None or step < takeover_step:
+            return base
+        return np.clip(base + specialist.residual(step, lambda: features, base), -1.0, 1.0)
 
     whole = collect_episode(task, seed, policy, 0, gamma=1.0)
     return replace(whole, takeover_step=takeover_step)

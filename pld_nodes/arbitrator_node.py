@@ -5,13 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from pld_interfaces.msg import ArmState, BaseAction, EpisodeStatus, RecorderStatus, Reward
+from pld_interfaces.msg import (
+    ArmState,
+    BaseAction,
+    EpisodeStatus,
+    RecorderStatus,
+    ResidualAction,
+    Reward,
+)
 from std_srvs.srv import Trigger
 
 from pld.errors import ConfigError
+from pld.probing.answers import Answers
 from pld.probing.arbitrator import NEVER, Offers, choose
 from pld.probing.episode import Episode, EpisodePlan, Want, begin, end, on_done, on_reward, on_step
-from pld.safety.watchdog import EarlyAnswer, StepGuard
+from pld.safety.watchdog import StepGuard
 from pld.tasks import task_facts
 from pld.types import ControlMode, EpisodeState, Outcome
 from pld_nodes.errands import PREPARING, Errands, Replies
@@ -24,7 +32,10 @@ OPERATOR_TIMEOUT_S = 3600.0
 
 @dataclass(frozen=True)
 class ArbitratorConfig:
-    """Parameters of the node. `scene` says who lays the objects: a service or the operator."""
+    """Parameters of the node. `scene` says who lays the objects: a service or the operator.
+
+    `latest_takeover` is the last step at which the specialist takes over; NEVER: there is none.
+    """
 
     task: str
     run: str
@@ -34,6 +45,7 @@ class ArbitratorConfig:
     rate_hz: float = 20.0
     horizon_s: float = 0.0
     scene: str = "service"
+    latest_takeover: int = NEVER
 
 
 def make_plan(config: ArbitratorConfig) -> EpisodePlan:
@@ -48,6 +60,7 @@ def make_plan(config: ArbitratorConfig) -> EpisodePlan:
         config.rate_hz,
         scene_timeout_s=OPERATOR_TIMEOUT_S if by_hand else 30.0,
         grasped_at_start=facts.grasped_at_start,
+        latest_takeover=config.latest_takeover,
     )
 
 
@@ -62,7 +75,7 @@ class ArbitratorNode(GraphNode):
         self._facts = task_facts(config.task)
         self._episode = Episode(make_plan(config))
         self._guard = StepGuard()
-        self._early: EarlyAnswer[BaseAction] = EarlyAnswer()
+        self._answers = Answers()
         self._arm: ArmState | None = None
         replies = Replies(self._done, self._fail)
         self._errands = Errands(self, config.task, config.scene, replies)
@@ -70,6 +83,7 @@ class ArbitratorNode(GraphNode):
         self._publish_episode = self.publisher("episode").publish
         self.subscribe("arm/state", self._on_state)
         self.subscribe("base/action", self._on_base_action)
+        self.subscribe("residual/action", self._on_residual_action)
         self.subscribe("task/reward", self._on_reward)
         self.subscribe("recorder/status", self._on_recorder)
         self.create_service(Trigger, "~/scene_ready", self._on_scene_ready)
@@ -86,23 +100,34 @@ class ArbitratorNode(GraphNode):
         self._errands.pursue(self._episode.want, mode, self._episode.seed)
         if self._episode.want is Want.FINISH:
             self.finish(EXIT_FAILED if self._episode.failed else 0)
-        early = self._early.due(msg.step)
-        if not self._is_running():
+        self._answers = self._answers.on_state(msg.step)
+        if self._is_running():
+            self._answer_if_complete()
+        else:
             self._answer(Offers())
-        elif early is not None:
-            self._on_base_action(early)
         if msg.step % round(self._config.rate_hz) == 0:
             self._publish_status()
             self._report()
 
     def _on_base_action(self, msg: BaseAction) -> None:
-        if msg.step > self._guard.newest_step:
-            self._early = EarlyAnswer(int(msg.step), msg)
+        action = messages.base_action_from_msg(msg).action
+        self._answers = self._answers.on_answer(int(msg.step), base=action)
+        self._answer_if_complete()
+
+    def _on_residual_action(self, msg: ResidualAction) -> None:
+        residual = messages.residual_action_from_msg(msg).action
+        self._answers = self._answers.on_answer(int(msg.step), residual=residual)
+        self._answer_if_complete()
+
+    def _answer_if_complete(self) -> None:
+        """Choose once everybody whose action matters at this step has answered."""
+        episode = self._episode
+        if not self._is_running() or not self._guard.missed_previous():
             return
-        if msg.step != self._guard.newest_step or not self._is_running():
-            self._guard, _ = self._guard.on_answer(-1)
-            return
-        self._answer(Offers(base=messages.base_action_from_msg(msg).action))
+        step = self._guard.newest_step - episode.first_step
+        offers = self._answers.complete(step, episode.takeover_step)
+        if offers is not None:
+            self._answer(offers)
 
     def _answer(self, offers: Offers) -> None:
         """Choose for the newest step and publish the choice, once."""
@@ -110,8 +135,9 @@ class ArbitratorNode(GraphNode):
         self._guard, usable = self._guard.on_answer(step)
         if not usable:
             return
-        choice = choose(step, step - self._episode.first_step, NEVER, offers)
-        self._publish_choice(messages.choice_to_msg(choice, self._t_ns, self._episode.episode_id))
+        episode = self._episode
+        choice = choose(step, step - episode.first_step, episode.takeover_step, offers)
+        self._publish_choice(messages.choice_to_msg(choice, self._t_ns, episode.episode_id))
 
     def _on_reward(self, msg: Reward) -> None:
         self._advance(on_reward(self._episode, self._t_ns, int(msg.step), success=msg.success))
@@ -195,7 +221,7 @@ class ArbitratorNode(GraphNode):
                 seed=episode.seed,
                 region=self._errands.region,
                 first_step=episode.first_step,
-                takeover_step=NEVER,
+                takeover_step=episode.takeover_step,
                 outcome=int(episode.outcome),
                 termination_reason=episode.termination_reason,
             )
@@ -208,7 +234,7 @@ class ArbitratorNode(GraphNode):
             ord(DiagnosticStatus.WARN if starving else DiagnosticStatus.OK),
             "starved of base actions" if starving else self._describe(),
             starved_steps=self._episode.starved_total,
-            refused_answers=self._guard.refused,
+            refused_answers=self._answers.refused,
         )
 
 

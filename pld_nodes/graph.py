@@ -7,6 +7,7 @@ namespace of the run.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import Enum
 
@@ -59,7 +60,8 @@ class Process:
     """One process of a run.
 
     `executable` is the node's module in `pld_nodes`, or a module path for a program of the twin.
-    `parameters` names the launch parameters that it takes (see pld_nodes.parameters).
+    `parameters` names the launch parameters that it takes (see pld_nodes.parameters). A process
+    with `only_with` is part of a run that sets this launch parameter.
     """
 
     name: str
@@ -68,9 +70,10 @@ class Process:
     deployments: tuple[Deployment, ...] = (Deployment.SIM, Deployment.ROBOT)
     on_exit: OnExit = OnExit.END_RUN
     is_node: bool = True
+    only_with: str = ""
 
 
-MODES = ("collect",)
+MODES = ("collect", "evaluate", "probe")
 STREAM = Qos(5)
 COMMAND = Qos(1)
 LATCHED = Qos(1, latched=True)
@@ -83,11 +86,16 @@ def camera_node(camera: str) -> str:
     return f"{camera}_camera_node"
 
 
+def image_topic(camera: str) -> str:
+    """The topic of a camera's colour images."""
+    return f"camera/{camera}/color/image_raw"
+
+
 def _camera_topics(camera: str) -> tuple[Topic, ...]:
     node, base = camera_node(camera), f"camera/{camera}"
     image, info = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
     return (
-        Topic(f"{base}/color/image_raw", image, node, ("vla_node",), (), STREAM, 150.0),
+        Topic(image_topic(camera), image, node, ("vla_node", "residual_node"), (), STREAM, 150.0),
         Topic(f"{base}/color/camera_info", info, node, (), (), STREAM),
         Topic(f"{base}/depth/image_rect_raw", image, node, (), (), STREAM),
     )
@@ -100,12 +108,27 @@ TOPICS: tuple[Topic, ...] = (
         "arm/state",
         f"{PLD}/ArmState",
         "franka_node",
-        ("vla_node", "arbitrator_node", "safety_node", "reward_node"),
+        ("vla_node", "residual_node", "arbitrator_node", "safety_node", "reward_node"),
         (),
         STREAM,
         150.0,
     ),
-    Topic("base/action", f"{PLD}/BaseAction", "vla_node", ("arbitrator_node",), (), STREAM),
+    Topic(
+        "base/action",
+        f"{PLD}/BaseAction",
+        "vla_node",
+        ("residual_node", "arbitrator_node"),
+        (),
+        STREAM,
+    ),
+    Topic(
+        "residual/action",
+        f"{PLD}/ResidualAction",
+        "residual_node",
+        ("arbitrator_node",),
+        (),
+        STREAM,
+    ),
     Topic(
         "arbitrator/choice",
         f"{PLD}/Choice",
@@ -129,7 +152,7 @@ TOPICS: tuple[Topic, ...] = (
         "episode",
         f"{PLD}/EpisodeStatus",
         "arbitrator_node",
-        ("vla_node", "recorder_node"),
+        ("vla_node", "residual_node", "recorder_node"),
         (),
         LATCHED,
     ),
@@ -172,19 +195,39 @@ PROCESSES: tuple[Process, ...] = (
     Process("safety_node", "safety_node", ("rate_hz", "limits")),
     Process("recorder_node", "recorder_node", ("output_dir", "deployment", "twin_dir")),
     Process("vla_node", "vla_node", ("task", "policy", "rate_hz", "twin_dir")),
+    Process(
+        "residual_node",
+        "residual_node",
+        ("task", "policy", "specialist", "rate_hz"),
+        only_with="specialist",
+    ),
     Process("reward_node", "reward_node", ("detector", "twin_dir")),
     Process(
         "arbitrator_node",
         "arbitrator_node",
-        ("task", "mode", "episodes", "seed", "rate_hz", "horizon_s", "run", "scene"),
+        (
+            "task",
+            "mode",
+            "episodes",
+            "seed",
+            "rate_hz",
+            "horizon_s",
+            "run",
+            "scene",
+            "latest_takeover",
+        ),
         on_exit=OnExit.FINISH_RUN,
     ),
 )
 
 
-def processes(deployment: Deployment) -> tuple[Process, ...]:
-    """The processes of a deployment, in the order in which they start."""
-    return tuple(p for p in PROCESSES if deployment in p.deployments)
+def processes(deployment: Deployment, given: Container[str] = ()) -> tuple[Process, ...]:
+    """The processes of a deployment in the order in which they start.
+
+    `given` are the launch parameters that are set, of those that bring a process with them.
+    """
+    rows = (p for p in PROCESSES if deployment in p.deployments)
+    return tuple(p for p in rows if not p.only_with or p.only_with in given)
 
 
 def topic(name: str) -> Topic:

@@ -11,13 +11,17 @@ from typing import Any
 
 import yaml
 
+from pld.base_policy.registry import is_weights
 from pld.config import from_mapping
 from pld.errors import ConfigError
+from pld.probing.arbitrator import NEVER
+from pld.probing.horizon import latest_takeover
 from pld.tasks import task_facts
 from pld_nodes.graph import MODES, Deployment, Process
 from pld_nodes.share import share_path
 
-POLICIES = ("scripted", "expert", "sweep", "press")
+WEIGHTS = "FILE.safetensors"
+POLICIES = ("scripted", "expert", "sweep", "press", WEIGHTS)
 REALTIME = ("enforce", "ignore")
 RATES_HZ = (10.0, 20.0)
 
@@ -31,12 +35,18 @@ class RunParameters:
     """What an operator may set; `launch/config/<deployment>.yaml` holds the defaults."""
 
     task: str = _said("what to do: cube_pickup or peg_insertion", "cube_pickup")
-    mode: str = _said("what the run is for: " + ", ".join(MODES), "collect")
+    mode: str = _said(
+        "what the run is for: collect (the base acts), evaluate (the specialist if there is one, "
+        "else the base), probe (the base, then the specialist)",
+        "collect",
+    )
     episodes: int = _said("how many episodes to run", 10)
     seed: int = _said("seed of the first episode; the next ones count up", 0)
     rate_hz: float = _said("control rate [Hz]: 10 or 20", 20.0)
     horizon_s: float = _said("longest episode [s] of robot time; 0: the task's own", 0.0)
     policy: str = _said("base policy: " + ", ".join(POLICIES), "scripted")
+    specialist: str = _said("specialist's weights over that base, FILE.safetensors", "")
+    alpha: float = _said("probing: the takeover is drawn from 0 to alpha * T, in [0, 1]", 0.6)
     robot_ip: str = _said("address of the arm", "127.0.0.1")
     realtime: str = _said("real-time kernel: enforce (hardware) or ignore", "enforce")
     arm_config: str = _said("driver settings of the arm", "launch/config/arm_fr3.yaml")
@@ -55,7 +65,8 @@ class RunParameters:
         """Refuse what no node could run with, before anything starts."""
         task_facts(self.task)
         _one_of("mode", self.mode, MODES)
-        _one_of("policy", self.policy, POLICIES)
+        _one_of("policy", WEIGHTS if is_weights(self.policy) else self.policy, POLICIES)
+        self._check_specialist()
         _one_of("realtime", self.realtime, REALTIME)
         _one_of("rate_hz", self.rate_hz, RATES_HZ)
         _one_of("detector", self.detector, ("twin", "operator"))
@@ -72,6 +83,24 @@ class RunParameters:
             ipaddress.ip_address(self.robot_ip)
         except ValueError as error:
             raise ConfigError(f"robot_ip: {self.robot_ip!r} is not an IP address") from error
+
+    def _check_specialist(self) -> None:
+        """Modes with a specialist need one, over a trained base."""
+        if self.mode == "probe" and not self.specialist:
+            raise ConfigError("mode probe needs specialist:=FILE.safetensors, who takes over")
+        if self.mode == "collect" and self.specialist:
+            raise ConfigError("mode collect has no specialist; use mode:=evaluate or mode:=probe")
+        if self.specialist and not is_weights(self.policy):
+            raise ConfigError(
+                f"policy {self.policy!r} has no specialist; give the base it was trained over, "
+                "policy:=FILE.safetensors"
+            )
+        latest_takeover(self.alpha, 0)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The parameters that bring a process with them and are set."""
+        return ("specialist",) if self.specialist else ()
 
 
 def _one_of(name: str, value: object, valid: Sequence[object]) -> None:
@@ -102,6 +131,31 @@ def resolve(path: str) -> str:
     return str(Path(path).resolve()) if Path(path).exists() else str(share_path(path))
 
 
+def found(policy: str) -> str:
+    """A policy's name, or the absolute path of its weights; ConfigError where they are missing."""
+    if not is_weights(policy):
+        return policy
+    if not Path(policy).is_file():
+        raise ConfigError(f"no weights at {policy!r}; `pld flywheel` trains some")
+    return str(Path(policy).resolve())
+
+
+def takeover_limit(parameters: RunParameters) -> int:
+    """The last step at which the specialist takes over in this run's mode; NEVER without one.
+
+    An evaluation gives it control at once. Probing draws from U[0, alpha * T] (PLD, arXiv
+    2511.00091), T as kept with the specialist's weights.
+    """
+    if not parameters.specialist:
+        return NEVER
+    if parameters.mode == "evaluate":
+        return 0
+    from pld.residual.actor import load_actor
+
+    card = load_actor(Path(parameters.specialist), parameters.task).card
+    return latest_takeover(parameters.alpha, card.horizon_steps)
+
+
 def node_parameters(
     process: Process, parameters: RunParameters, deployment: Deployment, twin_dir: Path | None
 ) -> Mapping[str, Any]:
@@ -116,6 +170,9 @@ def node_parameters(
         "camera": camera,
         "serial": getattr(parameters, f"{camera}_serial", ""),
         "output_dir": str(Path(parameters.output_dir).resolve() / parameters.run),
+        "policy": found(parameters.policy),
+        "specialist": found(parameters.specialist),
+        "latest_takeover": takeover_limit(parameters),
         "limits": resolve(parameters.limits),
         "arm_config": resolve(parameters.arm_config),
         "calibrations": ",".join(resolve(p) for p in parameters.calibrations.split(",") if p),

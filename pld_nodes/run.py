@@ -26,7 +26,13 @@ from pld.run_folder import episode_folders
 from pld.safety.limits import load_limits
 from pld_nodes import graph
 from pld_nodes.graph import Deployment, Process
-from pld_nodes.parameters import RunParameters, node_parameters, resolve
+from pld_nodes.parameters import (
+    RunParameters,
+    found,
+    node_parameters,
+    resolve,
+    takeover_limit,
+)
 from pld_nodes.processes import command_line
 from pld_nodes.supervisor import Supervisor
 
@@ -45,6 +51,9 @@ def check_before_start(parameters: RunParameters, deployment: Deployment) -> Non
     """Find what would fail later, while nothing moves; raises an error that names the remedy."""
     load_limits(Path(resolve(parameters.limits)))
     load_yaml(Path(resolve(parameters.arm_config)), FrankaConfig)
+    for policy in (parameters.policy, parameters.specialist):
+        found(policy)
+    takeover_limit(parameters)
     check_writable(Path(parameters.output_dir))
     if deployment is Deployment.ROBOT:
         check_reachable(parameters.robot_ip)
@@ -141,7 +150,7 @@ def prepare(parameters: RunParameters, deployment: Deployment) -> PreparedRun:
         json.dumps({"deployment": deployment.value, **dataclasses.asdict(parameters)}, indent=1)
     )
     twin_dir = _make_twin_dir() if deployment is Deployment.SIM else None
-    rows = graph.processes(deployment)
+    rows = graph.processes(deployment, parameters.given)
     commands = {
         row.name: command_line(
             row, node_parameters(row, parameters, deployment, twin_dir), parameters.namespace

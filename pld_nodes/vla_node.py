@@ -17,6 +17,7 @@ from pld.errors import ConfigError, ContractError
 from pld.twin.link import TwinLink
 from pld.types import CameraImage, Observation, SceneTruth
 from pld_nodes import graph
+from pld_nodes.graph import image_topic
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import GraphNode, run_node
 
@@ -30,11 +31,6 @@ class VlaConfig:
     rate_hz: float = 20.0
     twin_dir: str = ""
     execute_horizon: int = 1
-
-
-def image_topic(camera: str) -> str:
-    """The topic of a camera's colour images."""
-    return f"camera/{camera}/color/image_raw"
 
 
 def stale_ns(camera: str) -> float:

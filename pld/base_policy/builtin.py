@@ -24,6 +24,7 @@ class BuiltinPolicy:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.policy_id = checkpoint.policy_id
+        self.rate_hz = checkpoint.rate_hz
         self.config = checkpoint.network.config
         self.feature_dim = self.config.feature_dim
         self._network = checkpoint.network.eval()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pld.base_policy.press import PressPolicy
 from pld.base_policy.protocol import BasePolicy
@@ -10,6 +12,9 @@ from pld.base_policy.scripted import ExpertPolicy, ImperfectPolicy, TruthSource
 from pld.base_policy.sweep import SweepPolicy
 from pld.contract import ActionSpec
 from pld.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pld.base_policy.builtin import BuiltinPolicy
 
 MAKERS: dict[str, Callable[[str, TruthSource, ActionSpec], BasePolicy]] = {
     "scripted": ImperfectPolicy,
@@ -19,8 +24,32 @@ MAKERS: dict[str, Callable[[str, TruthSource, ActionSpec], BasePolicy]] = {
 }
 
 
+def is_weights(name: str) -> bool:
+    """Whether a policy's name is a file of weights of the built-in VLA."""
+    return name.endswith(".safetensors")
+
+
 def make_policy(name: str, task: str, spec: ActionSpec, truth: TruthSource) -> BasePolicy:
-    """The base policy called `name` for `task`; `truth` is asked by scripted policies only."""
+    """The base policy called `name` for `task`: a name of the table, or a file of weights.
+
+    `truth` is asked by scripted policies only. Weights that were trained at another control rate
+    are refused.
+    """
+    if is_weights(name):
+        return trained_policy(Path(name), task, spec.rate_hz)
     if name not in MAKERS:
-        raise ConfigError.unknown("policy", name, MAKERS)
+        raise ConfigError.unknown("policy", name, (*MAKERS, "FILE.safetensors"))
     return MAKERS[name](task, truth, spec)
+
+
+def trained_policy(path: Path, task: str, rate_hz: float) -> BuiltinPolicy:
+    """The built-in VLA of a file; torch is imported when somebody asks for it."""
+    from pld.base_policy.builtin import BuiltinPolicy
+
+    policy = BuiltinPolicy.load(path, task)
+    if policy.rate_hz != rate_hz:
+        raise ConfigError(
+            f"{str(path)!r} was trained at {policy.rate_hz:g} Hz and the run is at {rate_hz:g} Hz; "
+            f"give rate_hz:={policy.rate_hz:g}"
+        )
+    return policy

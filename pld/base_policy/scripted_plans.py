@@ -107,7 +107,8 @@ class CubePlan:
 
     Heights are of EE above the table [m]. Beyond `crowded_m` from the tray's centre the fingers
     reach over the walls, so the cube is taken at its top. An upward push of `touch_n` [N] on the
-    way down ends the descent where it is.
+    way down ends the descent where it is. The hand closes within `aim_m` and `aim_rad` of the
+    grasp, which the open fingers forgive; a narrower aim is left again by a hand that trembles.
     """
 
     spec: ActionSpec
@@ -117,6 +118,8 @@ class CubePlan:
     crowded_m: float = 0.07
     lift_m: float = 0.16
     held_m: float = 0.043
+    aim_m: float = 0.012
+    aim_rad: float = 0.2
     close_s: float = 0.6
     retry_after_s: float = 0.7
     touch_n: float = 8.0
@@ -147,7 +150,8 @@ class CubePlan:
             return action, Memory("descend") if ready else memory.stay()
         if memory.phase == "descend":
             across, up, turn = gaps(reference, grasp)
-            arrived = across < 0.006 and up < 0.005 and turn < 0.08 and self._settled(arm, grasp)
+            near = across < self.aim_m and up < self.aim_m and turn < self.aim_rad
+            arrived = near and self._settled(arm, grasp)
             landed = memory.steps > 0 and float(arm.O_F_ext_hat_K[2]) > self.touch_n
             action = towards(self.spec, reference, grasp, OPEN, 0.6)
             action = without_pressing(action, reference, arm)

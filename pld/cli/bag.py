@@ -125,6 +125,33 @@ def label(
     console.print(f"{folder.name}: {outcome}")
 
 
+@app.command()
+def convert(
+    folder: FolderArgument,
+    output: Annotated[Path, typer.Option(help="folder that receives the episodes")],
+    limits: Annotated[
+        Path | None, typer.Option(help="limits of the run; default: those that it names")
+    ] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Turn successful episodes into training data; each bag's decisions are checked first.
+
+    Ends with 0, or with 3 when a success could not be taken over. Bags are only read.
+    """
+    from pld.conversion import convert_folder
+
+    rows = convert_folder(folder, output, limits)
+    table = Table("episode", "steps", "held", "specialist's", "result")
+    for row in rows:
+        counts = (row.steps, row.held_steps, row.specialist_steps)
+        table.add_row(row.name, *(str(n) for n in counts), row.problem or row.result)
+    console.print(table)
+    taken = sum(row.result == "converted" for row in rows)
+    console.print(f"{taken} of {len(rows)} episodes in {output}")
+    _write_json(json_file, [dataclasses.asdict(row) for row in rows])
+    raise typer.Exit(EXIT_PROBLEM if any(row.problem for row in rows) else 0)
+
+
 def _episode_table(episodes: list[EpisodeInfo]) -> Table:
     table = Table("episode", "outcome", "ended by", "region", "steps", "robot time", "messages")
     for name in ("lost", "held", "starved", "MB"):

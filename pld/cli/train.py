@@ -1,7 +1,8 @@
-"""`pld train base` and `pld train specialist`: single stages of the flywheel."""
+"""`pld train`: single stages of the flywheel, and SFT on converted bags."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,6 +48,44 @@ def specialist(
         for name in wheel.config.tasks:
             wheel.specialist(name)
         finish(wheel, json_file)
+
+
+@app.command("sft")
+def sft(
+    start: Annotated[Path, typer.Argument(help="weights to begin from; they are not touched")],
+    episodes: Annotated[list[Path], typer.Argument(help="folders that `pld bag convert` wrote")],
+    output: Annotated[Path, typer.Option(help="folder that receives policy.safetensors")],
+    steps: Annotated[int, typer.Option(help="training steps")] = 1500,
+    seed: Annotated[int, typer.Option(help="seed of batches and augmentation")] = 0,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="learn the base's prefix too, as the paper does")
+    ] = False,
+    json_file: JsonOption = None,
+) -> None:
+    """Fine-tune a policy on converted bags: distillation from what the robot did."""
+    import torch
+
+    from pld.base_policy.builtin_checkpoint import load_checkpoint
+    from pld.cli.meter import RichMeter
+    from pld.distill.sft import SftConfig
+    from pld.errors import PldError
+    from pld.files import write_json_atomically
+    from pld.flywheel import stages
+
+    torch.set_num_threads(1)
+    meter = RichMeter()
+    labels = "whole" if whole else "specialist"
+    try:
+        with meter:
+            rate_hz = load_checkpoint(start).rate_hz
+            config = SftConfig(seed=seed, steps=steps)
+            figures = stages.distill(output, episodes, start, config, rate_hz, meter, labels)
+    except PldError as error:
+        meter.console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+    if json_file is not None:
+        write_json_atomically(json_file, figures)
+    meter.console.print(f"{figures['frames']} frames; weights: {output / stages.POLICY_FILE}")
 
 
 if __name__ == "__main__":

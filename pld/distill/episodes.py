@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,18 @@ def read_episodes(folder: Path) -> list[SftEpisode]:
     if not paths:
         raise ConfigError(f"no episodes in {str(folder)!r}; collect some before training on them")
     return [read_episode(path) for path in paths]
+
+
+def specialist_part(episode: SftEpisode) -> SftEpisode | None:
+    """The steps from the takeover on, or None where the base reached the goal before it.
+
+    The base's prefix leads the episode into states that the base gets itself into; as labels it
+    teaches the hesitation that the specialist was trained to end.
+    """
+    if episode.specialist_steps == 0:
+        return None
+    first = episode.takeover_step
+    return replace(episode, **{name: getattr(episode, name)[first:] for name in ARRAYS})
 
 
 def successes(episodes: Iterable[SftEpisode]) -> list[SftEpisode]:

@@ -12,6 +12,7 @@ from pld.tasks import TASKS, task_facts
 from pld.types import ACTION_DIM
 
 HELD_GRIPPER_SCALE = 0.2
+LABELS = ("specialist", "whole")
 # So many that the base succeeds on 30-60 % of the starts.
 DEMONSTRATIONS = {"cube_pickup": 14, "peg_insertion": 12}
 
@@ -25,6 +26,8 @@ class FlywheelConfig:
     Every round rolls the newest policy with a takeover after U[0, probing_alpha * T] steps, keeps
     `probing_episodes` successes per task and fine-tunes on all rounds' episodes.
     T is the median length of the base's successes, as counted in the specialist's warm-up.
+    `labels` says which steps of a probing episode are learned from: the `specialist`'s, or the
+    `whole` trajectory with the base's prefix, as in the paper.
     `chunk_horizon` steps are predicted and `execute_horizon` of them executed per inference.
     Where a task starts with a grasp, the specialist's bound of the gripper is HELD_GRIPPER_SCALE.
     """
@@ -41,6 +44,7 @@ class FlywheelConfig:
     base_sft: SftConfig = field(default_factory=SftConfig)
     distill_sft: SftConfig = field(default_factory=SftConfig)
     specialist: ResidualConfig = field(default_factory=ResidualConfig)
+    labels: str = "specialist"
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
@@ -51,6 +55,8 @@ class FlywheelConfig:
         for name in ("rounds", "probing_episodes", "evaluation_episodes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.labels not in LABELS:
+            raise ConfigError.unknown("labels", self.labels, LABELS)
         if not 1 <= self.execute_horizon <= self.chunk_horizon:
             raise ConfigError(
                 f"execute_horizon {self.execute_horizon}; give 1 to {self.chunk_horizon}, the chunk"

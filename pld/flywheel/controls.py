@@ -6,6 +6,7 @@ Every control gets as many episodes and SFT steps as the distilled policy it is 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from pld.errors import ConfigError
 from pld.evaluation.seeds import Purpose, seed_range
@@ -15,7 +16,7 @@ from pld.residual.config import control as residual_control
 
 ALPHAS = (0.0, 0.3, 0.6, 0.9)
 RESIDUAL_CONTROLS = ("rlpd", "no-base-data", "xi-one")
-SFT_CONTROLS = ("extra-demonstrations", "specialist-only", "alpha-sweep")
+SFT_CONTROLS = ("extra-demonstrations", "specialist-only", "whole-trajectories", "alpha-sweep")
 CONTROLS = (*SFT_CONTROLS, *RESIDUAL_CONTROLS)
 
 
@@ -37,6 +38,8 @@ def run_controls(wheel: Flywheel, names: str) -> None:
             _extra_demonstrations(wheel)
         elif name == "specialist-only":
             _probing_control(wheel, name, 0.0, wheel.config.rounds)
+        elif name == "whole-trajectories":
+            _whole_trajectories(wheel)
         elif name == "alpha-sweep":
             for alpha in ALPHAS:
                 _probing_control(wheel, f"alpha-{alpha:g}", alpha, 1)
@@ -52,7 +55,14 @@ def _extra_demonstrations(wheel: Flywheel) -> None:
     for task in config.tasks:
         seeds = seed_range(Purpose.EXTRA_DEMONSTRATION, config.seed)
         wheel.demonstrate(f"{name}-episodes/{task}", task, wanted, seeds)
-    _distill_and_evaluate(wheel, name, config.rounds)
+    episodes = [wheel.folder / f"{name}-episodes" / task for task in config.tasks]
+    _distill_and_evaluate(wheel, name, episodes, config.rounds, "whole")
+
+
+def _whole_trajectories(wheel: Flywheel) -> None:
+    """SFT of the base on the rounds' own episodes with the base's prefix as labels too."""
+    name, rounds = "control-whole-trajectories", wheel.config.rounds
+    _distill_and_evaluate(wheel, name, wheel.probing_folders(rounds), rounds, "whole")
 
 
 def _probing_control(wheel: Flywheel, control: str, alpha: float, rounds: int) -> None:
@@ -67,14 +77,16 @@ def _probing_control(wheel: Flywheel, control: str, alpha: float, rounds: int) -
             config.probing_episodes * rounds,
             seed_range(Purpose.SPECIALIST_ONLY, config.seed, round(alpha * 10)),
         )
-    _distill_and_evaluate(wheel, name, rounds)
+    episodes = [wheel.folder / f"{name}-episodes" / task for task in config.tasks]
+    _distill_and_evaluate(wheel, name, episodes, rounds, config.labels)
 
 
-def _distill_and_evaluate(wheel: Flywheel, name: str, rounds: int) -> None:
+def _distill_and_evaluate(
+    wheel: Flywheel, name: str, episodes: list[Path], rounds: int, labels: str
+) -> None:
     config = wheel.config
     sft = replace(config.distill_sft, seed=config.seed, steps=config.distill_sft.steps * rounds)
-    episodes = [wheel.folder / f"{name}-episodes" / task for task in config.tasks]
-    wheel.distill_into(name, episodes, "base", sft)
+    wheel.distill_into(name, episodes, "base", sft, labels)
     wheel.evaluate(name)
 
 

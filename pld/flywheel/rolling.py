@@ -18,6 +18,7 @@ from pld.errors import ConfigError, RobotError
 from pld.flywheel.world import World
 from pld.probing.arbitrator import NEVER, Offers, choose
 from pld.residual.actor import ResidualActor
+from pld.residual.held import HeldResidual
 from pld.residual.protocol import StepOutcome
 from pld.rollout import ControlLoop, ControlStep
 from pld.rollout_env import SENSOR_DIM, RolloutEnv, sensor_features
@@ -167,13 +168,14 @@ def _loop(world: World, cast: Cast, record: Callable[[ControlStep], None]) -> Co
 def _residual(cast: Cast, loop: ControlLoop) -> Callable[[Observation, BaseAction], Array | None]:
     if cast.specialist is None:
         return lambda observation, base: None
-    specialist = cast.specialist
-    features = sensor_features(specialist.base.encode)
+    features = sensor_features(cast.specialist.base.encode)
+    specialist = HeldResidual(cast.specialist.residual)
 
     def residual(observation: Observation, base: BaseAction) -> Array | None:
-        if loop.episode_step < cast.takeover_step:
+        step = loop.episode_step
+        if step < cast.takeover_step:
             return None
-        return specialist.residual.act(features(observation, base), base.action)
+        return specialist.residual(step, lambda: features(observation, base), base.action)
 
     return residual
 

@@ -7,14 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pld.base_policy.builtin import BuiltinPolicy
 from pld.base_policy.builtin_checkpoint import load_checkpoint, save_checkpoint
 from pld.base_policy.builtin_network import NetworkConfig, vocabulary_of
 from pld.base_policy.builtin_training import BuiltinTrainer, copy_network, fresh_network
 from pld.distill.dataset import SftDataset
-from pld.distill.episodes import SftEpisode, read_episodes, write_episode
+from pld.distill.episodes import SftEpisode, read_episodes, specialist_part, write_episode
 from pld.distill.sft import SftConfig, fine_tune
 from pld.errors import ConfigError
 from pld.evaluation.results import EpisodeResult, Evaluation
@@ -23,7 +21,7 @@ from pld.flywheel.collecting import collect_successes
 from pld.flywheel.rolling import Cast, Rolled, Specialist, roll, specialist_env
 from pld.flywheel.stage import Meter, Work
 from pld.flywheel.world import World
-from pld.probing.horizon import sample_takeover_step
+from pld.probing.horizon import latest_takeover, sample_takeover_step, takeover_of_seed
 from pld.residual.actor import load_actor
 from pld.residual.checkpoint import resume
 from pld.residual.checkpoint import save_checkpoint as save_specialist
@@ -77,10 +75,17 @@ def distill(
     config: SftConfig,
     rate_hz: float,
     meter: Meter,
+    labels: str = "whole",
 ) -> dict[str, Any]:
-    """Fine-tune the policy `start` on recorded successes; the original file is not touched."""
+    """Fine-tune the policy `start` on recorded successes; the original file is not touched.
+
+    With `labels` "specialist" only what the specialist did is learned from.
+    """
     checkpoint = load_checkpoint(start)
-    dataset = SftDataset(_episodes(episodes), checkpoint.network.config.chunk_horizon)
+    kept = _episodes(episodes)
+    if labels == "specialist":
+        kept = [part for episode in kept if (part := specialist_part(episode))]
+    dataset = SftDataset(kept, checkpoint.network.config.chunk_horizon)
     trainer = BuiltinTrainer(copy_network(checkpoint.network), bf16=config.bf16)
     return _fine_tune(folder, trainer, dataset, config, rate_hz, meter)
 
@@ -153,7 +158,10 @@ def steps_to(points: Sequence[Sequence[int]], share: float, window: int = 50) ->
 
 
 class _Curve:
-    """Outcome of every training episode over environment steps, resumed with the trainer."""
+    """Outcome of every training episode over environment steps, resumed with the trainer.
+
+    A decision counts as all its control steps, the last one of an episode too.
+    """
 
     def __init__(self, state: Path, trainer: SpecialistTrainer) -> None:
         self._state, self._trainer = state, trainer
@@ -165,7 +173,8 @@ class _Curve:
         """Add the episode that just ended, if it was an online one."""
         progress, episode = self._trainer.progress, self._trainer.last_episode
         if episode is not None and progress.online_episodes > len(self.points):
-            self.points.append([progress.environment_steps, int(episode.success)])
+            steps = progress.decisions * self._trainer.config.decision_steps
+            self.points.append([steps, int(episode.success)])
 
     def described(self) -> str:
         """Phase and recent successes."""
@@ -183,9 +192,9 @@ def _specialist_figures(trainer: SpecialistTrainer) -> dict[str, Any]:
     return {
         "base_episodes": progress.base_episodes,
         "base_successes": progress.base_successes,
-        "horizon_steps": progress.horizon_steps,
+        "horizon_steps": progress.horizon_steps * trainer.config.decision_steps,
         "learned_steps": progress.learned_steps,
-        "environment_steps": progress.environment_steps,
+        "environment_steps": progress.decisions * trainer.config.decision_steps,
         "online_episodes": progress.online_episodes,
         "online_successes": progress.online_successes,
         "diverged_episodes": progress.diverged_episodes,
@@ -210,8 +219,7 @@ def probe(
     """Whole successful episodes: the prefix first, the specialist from a sampled step on."""
 
     def roll_seed(seed: int) -> Rolled:
-        rng = np.random.default_rng((seed, 7))
-        takeover = sample_takeover_step(rng, alpha, horizon_steps)
+        takeover = takeover_of_seed(seed, latest_takeover(alpha, horizon_steps))
         return roll(world, seed, replace(cast, takeover_step=takeover), keep=True)
 
     meter.begin(f"{world.task}: probing, alpha {alpha:g}", wanted)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pld.base_policy.builtin import BuiltinPolicy
 from pld.base_policy.builtin_network import NetworkConfig
+from pld.distill.sft import SftConfig
 from pld.errors import ConfigError
 from pld.evaluation.seeds import Purpose, evaluation_seeds, seed_range
 from pld.files import read_json, write_json_atomically
@@ -140,22 +141,20 @@ class Flywheel:
     def distill(self, number: int) -> None:
         """Fine-tune the newest policy on the successes of all rounds so far."""
         newest = "base" if number == 1 else f"distilled-{number - 1}"
-        episodes = [
-            self.folder / f"probing-{i}" / task
-            for i in range(1, number + 1)
-            for task in self.config.tasks
-        ]
+        episodes = self.probing_folders(number)
         sft = replace(self.config.distill_sft, seed=self.config.seed * 100 + number)
-        self.distill_into(f"distilled-{number}", episodes, newest, replace(sft))
+        self.distill_into(f"distilled-{number}", episodes, newest, sft, self.config.labels)
 
-    def distill_into(self, name: str, episodes: list[Path], start: str, sft: Any) -> None:
+    def distill_into(
+        self, name: str, episodes: list[Path], start: str, sft: SftConfig, labels: str
+    ) -> None:
         """An SFT stage under any name, for rounds and for controls."""
         self.stage(
             name,
-            {"sft": asdict(sft)},
+            {"sft": asdict(sft), "labels": labels},
             [*episodes, self.policy_file(start)],
             lambda folder: stages.distill(
-                folder, episodes, self.policy_file(start), sft, self._rate_hz(), self.meter
+                folder, episodes, self.policy_file(start), sft, self._rate_hz(), self.meter, labels
             ),
         )
 
@@ -200,6 +199,11 @@ class Flywheel:
         if prefix == "base":
             return cast
         return replace(cast, prefix=BuiltinPolicy.load(self.policy_file(prefix), task))
+
+    def probing_folders(self, rounds: int) -> list[Path]:
+        """The episodes of the first `rounds` rounds, of all tasks."""
+        tasks = self.config.tasks
+        return [self.folder / f"probing-{i}" / t for i in range(1, rounds + 1) for t in tasks]
 
     def policy_file(self, name: str) -> Path:
         """Weights of the policy called `name`."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from pld.probing.arbitrator import NEVER
+from pld.probing.horizon import takeover_of_seed
 from pld.types import ControlMode, EpisodeState, Outcome
 
 NOTICE_STEPS = 2
@@ -32,7 +34,8 @@ class EpisodePlan:
     """What a run does: how many episodes, from which seed on, and when it gives up waiting.
 
     Times are robot time. `success_steps` consecutive steps of success end an episode;
-    `grasped_at_start` closes the gripper once the scene is laid.
+    `grasped_at_start` closes the gripper once the scene is laid. The specialist takes over after a
+    number of steps drawn from {0, ..., latest_takeover} by the episode's seed; never with NEVER.
     """
 
     run: str
@@ -47,6 +50,7 @@ class EpisodePlan:
     starvation_s: float = 1.0
     success_steps: int = 3
     grasped_at_start: bool = False
+    latest_takeover: int = NEVER
 
     @property
     def horizon_steps(self) -> int:
@@ -76,6 +80,12 @@ class Episode:
     def seed(self) -> int:
         """Seed of this episode's scene and policy."""
         return self.plan.first_seed + max(self.index, 0)
+
+    @property
+    def takeover_step(self) -> int:
+        """Steps of this episode before the specialist takes over, or NEVER."""
+        latest = self.plan.latest_takeover
+        return NEVER if latest == NEVER else takeover_of_seed(self.seed, latest)
 
     @property
     def episode_id(self) -> str:

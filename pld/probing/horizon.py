@@ -18,6 +18,11 @@ def latest_takeover(alpha: float, horizon_steps: int) -> int:
     return math.floor(alpha * horizon_steps + 1e-9)
 
 
+def takeover_of_seed(seed: int, latest: int) -> int:
+    """The takeover step of the episode that begins from `seed`, of {0, ..., latest}."""
+    return int(np.random.default_rng((seed, 7)).integers(0, latest + 1))
+
+
 def sample_takeover_step(rng: np.random.Generator, alpha: float, horizon_steps: int) -> int:
     """The number of base steps before the specialist takes over (PLD, arXiv 2511.00091)."""
     return int(rng.integers(0, latest_takeover(alpha, horizon_steps) + 1))

@@ -23,7 +23,11 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class ActorCard:
-    """What an exported actor is: its task, shapes and origin."""
+    """What an exported actor is: its task, shapes and origin.
+
+    `decision_steps` are control steps per decision, `horizon_steps` the median length of its base's
+    successes, in control steps: the T of probing.
+    """
 
     task: str
     feature_dim: int
@@ -33,6 +37,8 @@ class ActorCard:
     base_policy_id: str = ""
     learned_steps: int = 0
     seed: int = 0
+    decision_steps: int = 1
+    horizon_steps: int = 0
 
 
 class ResidualActor:

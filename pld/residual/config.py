@@ -31,6 +31,8 @@ class ResidualConfig:
     to a displacement, and a base that is pushed around all the time never succeeds. Where it can
     stand that, wider noise learns faster (pld.gym.WIDE).
     `n_step` returns above 1 were no better in single runs.
+    `decision_steps` control steps pass from one decision to the next (pld.residual.held); `gamma`,
+    `online_steps`, `updates_per_step`, `n_step` and `learning_starts` count decisions.
     `tau` is twice as fast as usual, because a wrongly hopeful value is only unlearned at the pace
     of gamma and tau.
     `target_clip` bounds temporal-difference targets; (0, 1) is right for a sparse binary reward.
@@ -44,6 +46,7 @@ class ResidualConfig:
     """
 
     seed: int = 0
+    decision_steps: int = 1
     residual_scale: tuple[float, ...] = (0.5, 0.5, 0.5, 0.02, 0.02, 0.2, 1.25)
     scale_start: float = 1.0
     scale_ramp_steps: int = 0
@@ -90,6 +93,7 @@ class ResidualConfig:
         limit = self.episode_limit
         self._check("episode_limit", limit == 0 or limit >= 1, "0 or at least 1")
         self._check("n_step", self.n_step >= 1, "at least 1")
+        self._check("decision_steps", self.decision_steps >= 1, "at least 1")
         self._check("n_critics", self.n_critics >= 1, "at least 1")
         self._check("actor_every", self.actor_every >= 1, "at least 1")
         self._check("updates_per_step", self.updates_per_step > 0, "positive")

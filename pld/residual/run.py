@@ -46,5 +46,7 @@ def exported_actor(trainer: SpecialistTrainer, base_policy_id: str = "") -> Resi
         base_policy_id,
         trainer.progress.learned_steps,
         trainer.config.seed,
+        trainer.config.decision_steps,
+        trainer.progress.horizon_steps * trainer.config.decision_steps,
     )
     return actor_from_network(trainer.learner.average, trainer.learner.normaliser, card)

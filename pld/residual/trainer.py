@@ -17,6 +17,7 @@ import numpy as np
 from pld.errors import PldError
 from pld.residual.config import ResidualConfig
 from pld.residual.episode import Episode, base_policy_of, collect_episode
+from pld.residual.held import held
 from pld.residual.protocol import ResidualEnv
 from pld.residual.sac import ResidualSac
 
@@ -37,7 +38,7 @@ class Phase(str, Enum):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training has come. Steps and episodes are environment steps and episodes.
+    """How far training has come. A step is a decision: ResidualConfig.decision_steps control steps.
 
     `learned_steps` are the online steps that entered replay, `probing_steps` those that did not.
     `horizon_steps` is the median length of the base's successes.
@@ -59,8 +60,8 @@ class Progress:
     last_skipped: bool = False
 
     @property
-    def environment_steps(self) -> int:
-        """All steps made in the environment so far."""
+    def decisions(self) -> int:
+        """All decisions made in the environment so far."""
         return self.base_steps + self.learned_steps + self.probing_steps
 
 
@@ -81,7 +82,8 @@ class SpecialistTrainer:
     def __init__(
         self, env: ResidualEnv, config: ResidualConfig, sample_takeover: TakeoverSampler
     ) -> None:
-        self.env, self.config = env, config
+        self.env = held(env, config.decision_steps, use_base=config.use_base)
+        self.config = config
         self.sample_takeover = sample_takeover
         self.learner = ResidualSac(env.feature_dim, env.action_dim, config)
         self.rng = np.random.default_rng([config.seed, 1])

@@ -17,6 +17,7 @@ from pld.recording.translate import arm_state as arm_state_from_msg
 from pld.recording.translate import base_action as base_action_from_msg
 from pld.recording.translate import choice as choice_from_msg
 from pld.recording.translate import command as command_from_msg
+from pld.recording.translate import residual_action as residual_action_from_msg
 from pld.recording.translate import time_ns as nanoseconds
 
 NS = 1_000_000_000
@@ -34,6 +35,7 @@ __all__ = [
     "joint_state",
     "nanoseconds",
     "pose_to_msg",
+    "residual_action_from_msg",
     "stamp",
     "transform",
 ]

@@ -7,9 +7,16 @@ from pathlib import Path
 import pytest
 
 from pld.errors import ConfigError, PldError, RecordingError, RobotError
+from pld.probing.arbitrator import NEVER
 from pld_nodes import graph
 from pld_nodes.graph import Deployment
-from pld_nodes.parameters import RunParameters, node_parameters, parse_arguments
+from pld_nodes.parameters import (
+    RunParameters,
+    found,
+    node_parameters,
+    parse_arguments,
+    takeover_limit,
+)
 from pld_nodes.processes import command_line
 from pld_nodes.run import check_ports_free, check_reachable, check_writable
 
@@ -28,6 +35,9 @@ from pld_nodes.run import check_ports_free, check_reachable, check_writable
         ("seed:=-1", "seed: -1"),
         ("robot_ip:=arm.lab", "'arm.lab' is not an IP address"),
         ("policy:=gpt", "unknown policy 'gpt'; valid: scripted"),
+        ("mode:=probe", "mode probe needs specialist:=FILE.safetensors"),
+        ("specialist:=actor.safetensors", "mode collect has no specialist"),
+        ("alpha:=1.2", "probing alpha is 1.2; it must be in [0, 1]"),
         ("depth:=maybe", "'maybe' is not a bool; valid: true, false"),
         ("run:=../x", "is not a folder name"),
     ],
@@ -36,6 +46,25 @@ def test_a_wrong_argument_is_refused_with_value_and_valid_ones(argument: str, wo
     with pytest.raises(ConfigError) as caught:
         parse_arguments(Deployment.SIM, [argument])
     assert words in str(caught.value)
+
+
+def test_a_specialist_needs_the_weights_of_a_trained_base() -> None:
+    arguments = ["mode:=evaluate", "specialist:=actor.safetensors"]
+    with pytest.raises(ConfigError, match="policy 'scripted' has no specialist"):
+        parse_arguments(Deployment.SIM, arguments)
+
+
+def test_weights_that_are_not_there_are_named_before_anything_starts() -> None:
+    with pytest.raises(ConfigError, match=r"no weights at 'nowhere\.safetensors'"):
+        found("nowhere.safetensors")
+    assert found("expert") == "expert"
+
+
+def test_the_specialist_takes_over_at_once_in_an_evaluation_and_never_without_one() -> None:
+    plain = parse_arguments(Deployment.SIM, [])
+    assert takeover_limit(plain) == NEVER
+    files = ["policy:=a.safetensors", "specialist:=b.safetensors"]
+    assert takeover_limit(parse_arguments(Deployment.SIM, ["mode:=evaluate", *files])) == 0
 
 
 def test_hardware_differs_from_the_twin_only_in_parameters() -> None:

@@ -1,0 +1,166 @@
+"""From a recorded bag to an episode for fine-tuning: the only road from the graph to training.
+
+The same functions as live make images, proprioception and actions. Before anything is taken over,
+the identity executed == filter(choose(base, residual, human)) is checked over the whole bag.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pld import parity
+from pld.base_policy.builtin_images import policy_image
+from pld.contract import CAMERAS, ActionSpec, proprio
+from pld.distill.episodes import NO_TAKEOVER, SftEpisode, write_episode
+from pld.errors import ContractError, PldError
+from pld.probing.arbitrator import NEVER
+from pld.recording.labels import outcome
+from pld.recording.reader import Episode, ImageStream, read_episode
+from pld.recording.recover import episode_folders
+from pld.recording.verdict import load_verdict
+from pld.safety.limits import SafetyLimits, load_limits
+from pld.types import ActionSource, ArmState, BaseAction, Choice, Command
+
+
+@dataclass(frozen=True)
+class Converted:
+    """An episode for fine-tuning, and how many of its control steps were left out.
+
+    Left out are steps at which the arm held because somebody had not answered: they show no
+    decision of a policy.
+    """
+
+    episode: SftEpisode
+    held_steps: int
+
+
+@dataclass(frozen=True)
+class _Step:
+    arm: ArmState
+    base: BaseAction
+    choice: Choice
+    command: Command
+
+
+def convert(folder: Path, limits: SafetyLimits, spec: ActionSpec) -> Converted:
+    """The episode in `folder`; raises ContractError when live and offline code disagree."""
+    recorded = read_episode(folder)
+    found = parity.check(recorded, limits, spec)
+    if not found.holds:
+        raise ContractError(
+            f"{folder.name}: {len(found.different_choices)} choices and "
+            f"{len(found.different_commands)} commands of {found.commands} do not follow from "
+            "their inputs; give the limits and the rate of the run"
+        )
+    last = recorded.updates[-1].value
+    steps, held = _steps(recorded, last.first_step)
+    if not steps:
+        raise ContractError(f"{folder.name} has no step at which a policy acted")
+    takeover = sum(s.arm.step < last.first_step + last.takeover_step for s in steps)
+    return Converted(
+        SftEpisode(
+            images=_images(recorded, [s.base for s in steps]),
+            proprio=np.array([proprio(s.arm) for s in steps], np.float32),
+            executed=np.array([s.command.executed_action for s in steps], np.float32).clip(-1, 1),
+            base=np.array([s.base.action for s in steps], np.float32),
+            source=np.array([s.choice.source for s in steps], np.uint8),
+            instruction=last.instruction,
+            task=last.task,
+            region=last.region,
+            seed=last.seed,
+            success=outcome(folder) == "success",
+            takeover_step=NO_TAKEOVER if last.takeover_step == NEVER else takeover,
+        ),
+        held,
+    )
+
+
+@dataclass(frozen=True)
+class ConversionRow:
+    """What became of one episode: `converted`, not a success (its outcome), or a `problem`."""
+
+    name: str
+    result: str
+    steps: int = 0
+    held_steps: int = 0
+    specialist_steps: int = 0
+    problem: str = ""
+
+
+def convert_folder(folder: Path, output: Path, limits: Path | None) -> list[ConversionRow]:
+    """Convert the successes of a run or one episode into `output`, a file per episode.
+
+    Limits and rate are those of the run's parameters, unless `limits` says otherwise.
+    """
+    return [_row(episode, output, limits) for episode in episode_folders(folder)]
+
+
+def _limits_file(name: str) -> Path:
+    """The limits that a run names: a file of the operator's, or one that comes with the package."""
+    return Path(name) if Path(name).exists() else Path(__file__).parents[1] / name
+
+
+def _row(folder: Path, output: Path, limits: Path | None) -> ConversionRow:
+    counted = outcome(folder)
+    if counted != "success":
+        return ConversionRow(folder.name, counted)
+    parameters = load_verdict(folder).parameters
+    try:
+        path = limits or _limits_file(parameters["limits"])
+        spec = ActionSpec(rate_hz=float(parameters["rate_hz"]))
+        converted = convert(folder, load_limits(path), spec)
+    except KeyError as error:
+        return ConversionRow(folder.name, "refused", problem=f"its run names no {error.args[0]}")
+    except PldError as error:
+        return ConversionRow(folder.name, "refused", problem=str(error))
+    episode = converted.episode
+    write_episode(output / f"episode-{folder.name}.safetensors", episode)
+    return ConversionRow(
+        folder.name, "converted", len(episode), converted.held_steps, episode.specialist_steps
+    )
+
+
+def _steps(recorded: Episode, first_step: int) -> tuple[list[_Step], int]:
+    """The steps of the running episode whose four parts are all in the bag, and the others."""
+    arms = {a.value.step: a.value for a in recorded.arm_states}
+    bases = {b.value.step: b.value for b in recorded.base_actions}
+    choices = {c.value.step: c.value for c in recorded.choices}
+    acted = [s for s, c in choices.items() if c.source is not ActionSource.HOLD]
+    whole, running = [], 0
+    for item in recorded.commands:
+        command = item.value
+        step = command.step
+        if not acted or not first_step <= step <= acted[-1]:
+            continue
+        running += 1
+        if step in arms and step in bases and step in acted and not command.hold:
+            whole.append(_Step(arms[step], bases[step], choices[step], command))
+    return whole, running - len(whole)
+
+
+def _images(recorded: Episode, answers: list[BaseAction]) -> NDArray[np.uint8]:
+    """The policy's images (T, cameras, px, px, 3) that each base action was made of."""
+    columns = [
+        _stream(recorded.images[camera], [answer.image_ns[i] for answer in answers])
+        for i, camera in enumerate(CAMERAS)
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _stream(stream: ImageStream, wanted_ns: list[int]) -> NDArray[np.uint8]:
+    """The images measured at `wanted_ns`, made small; raises ContractError for a missing one."""
+    asked, small = set(wanted_ns), {}
+    for image in stream.all():
+        if image.t_ns in asked:
+            small[image.t_ns] = policy_image(image.rgb)
+    missing = sorted(asked - small.keys())
+    if missing:
+        raise ContractError(
+            f"{stream.path.parent.name}: {len(missing)} images of {stream.topic} that a policy saw "
+            f"are not in the bag, the first of {missing[0]} ns"
+        )
+    return np.stack([small[t_ns] for t_ns in wanted_ns])

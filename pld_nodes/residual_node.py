@@ -1,0 +1,154 @@
+"""The residual actor: after the takeover it answers every base action with a bounded correction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from pld_interfaces.msg import ArmState, BaseAction, EpisodeStatus, ResidualAction
+from sensor_msgs.msg import Image
+
+from pld.base_policy.registry import trained_policy
+from pld.contract import CAMERAS
+from pld.errors import ConfigError, ContractError
+from pld.probing.arbitrator import NEVER
+from pld.residual.actor import load_actor
+from pld.residual.held import HeldResidual
+from pld.rollout_env import sensor_features
+from pld.types import CameraImage, Observation
+from pld_nodes.graph import image_topic
+from pld_nodes.ros import messages
+from pld_nodes.ros.node import GraphNode, run_node
+
+KEPT = 8
+"""Images and arm states that are kept, for a base action that was made of slightly older ones."""
+
+
+@dataclass(frozen=True)
+class ResidualNodeConfig:
+    """Parameters of the node: the specialist's weights and those of the base under it."""
+
+    task: str
+    policy: str
+    specialist: str
+    rate_hz: float = 10.0
+
+
+class ResidualNode(GraphNode):
+    """Sees what the base saw for each of its actions, and corrects that action."""
+
+    def __init__(self) -> None:
+        super().__init__("residual_node")
+        config = self.config(ResidualNodeConfig)
+        self._rate_hz = config.rate_hz
+        base = trained_policy(Path(config.policy), config.task, config.rate_hz)
+        actor = load_actor(Path(config.specialist), config.task)
+        if actor.card.base_policy_id != base.policy_id:
+            raise ConfigError(
+                f"{config.specialist!r} was trained over {actor.card.base_policy_id}, and the base "
+                f"is {base.policy_id}; give the base that it was trained with"
+            )
+        self._base_id, self._specialist = base.policy_id, HeldResidual(actor)
+        self._features = sensor_features(base.encode)
+        self._images: dict[tuple[str, int], CameraImage] = {}
+        self._arms: dict[int, ArmState] = {}
+        self._waiting: BaseAction | None = None
+        self._episode = EpisodeStatus()
+        self._answered = self._unanswered = 0
+        self._publish = self.publisher("residual/action").publish
+        self.subscribe("episode", self._on_episode)
+        for camera in CAMERAS:
+            self.subscribe(
+                image_topic(camera),
+                lambda msg, camera=camera: self._on_image(camera, msg),
+            )
+        self.subscribe("arm/state", self._on_state)
+        self.subscribe("base/action", self._on_base_action)
+
+    def _on_episode(self, msg: EpisodeStatus) -> None:
+        if msg.episode_id != self._episode.episode_id:
+            self._specialist.reset()
+        self._episode = msg
+
+    def _on_image(self, camera: str, msg: Image) -> None:
+        image = messages.image_from_msg(msg)
+        self._images[camera, image.t_ns] = image
+        while len(self._images) > KEPT * len(CAMERAS):
+            del self._images[next(iter(self._images))]
+        self._answer()
+
+    def _on_state(self, msg: ArmState) -> None:
+        self._arms[msg.step] = msg
+        while len(self._arms) > KEPT:
+            del self._arms[next(iter(self._arms))]
+        self._answer()
+        if msg.step % round(self._rate_hz) == 0:
+            self._report(messages.nanoseconds(msg.header.stamp))
+
+    def _on_base_action(self, msg: BaseAction) -> None:
+        self._unanswered += self._waiting is not None
+        self._waiting = msg if self._acts_at(msg.step) else None
+        self._answer()
+
+    def _acts_at(self, step: int) -> bool:
+        """Whether the specialist has control at `step`."""
+        episode = self._episode
+        if episode.state != EpisodeStatus.RUNNING or episode.takeover_step == NEVER:
+            return False
+        return bool(step >= episode.first_step + episode.takeover_step)
+
+    def _answer(self) -> None:
+        """Correct the waiting base action, once the arm state and the images it saw are here."""
+        msg = self._waiting
+        if msg is None or msg.step not in self._arms:
+            return
+        base = messages.base_action_from_msg(msg)
+        seen = dict(zip(CAMERAS, base.image_ns, strict=True))
+        if not all(item in self._images for item in seen.items()):
+            return
+        self._waiting = None
+        if base.policy_id != self._base_id:
+            raise ContractError(
+                f"base actions come from {base.policy_id}; the specialist works over "
+                f"{self._base_id}: start vla_node with the same weights"
+            )
+        arm = messages.arm_state_from_msg(self._arms[msg.step])
+        images = {camera: self._images[camera, t_ns] for camera, t_ns in seen.items()}
+        observation = Observation(arm, images, self._episode.instruction)
+        residual = self._specialist.residual(
+            base.step, lambda: self._features(observation, base), base.action
+        )
+        if not np.isfinite(residual).all():
+            raise ContractError(f"the residual of step {base.step} is not finite: {residual}")
+        actor = self._specialist.actor
+        self._publish(
+            ResidualAction(
+                header=msg.header,
+                step=msg.step,
+                residual_action=residual,
+                residual_scale=actor.residual_scale,
+                policy_id=self._specialist.policy_id,
+            )
+        )
+        self._answered += 1
+
+    def _report(self, t_ns: int) -> None:
+        late = self._waiting is not None
+        self.diagnose(
+            t_ns,
+            ord(DiagnosticStatus.WARN if late else DiagnosticStatus.OK),
+            "waiting for what the base saw" if late else "answering",
+            answered=self._answered,
+            unanswered=self._unanswered,
+        )
+
+
+def main() -> None:
+    """Entry point of the node."""
+    run_node(ResidualNode)
+
+
+if __name__ == "__main__":
+    main()

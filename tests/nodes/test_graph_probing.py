@@ -1,0 +1,191 @@
+"""Probing through the graph: base first, specialist after the takeover, bag to training data."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from domain_coordinator import domain_id
+
+from pld import conversion, parity
+from pld.base_policy.builtin import BuiltinPolicy
+from pld.base_policy.builtin_checkpoint import save_checkpoint
+from pld.contract import ActionSpec
+from pld.errors import ContractError
+from pld.probing.horizon import latest_takeover, takeover_of_seed
+from pld.recording.labels import Label, append_label
+from pld.recording.reader import Episode, read_episode
+from pld.residual.actor import ActorCard, ResidualActor
+from pld.residual.held import HeldResidual
+from pld.rollout_env import SENSOR_DIM, sensor_features
+from pld.run_folder import episode_folders
+from pld.safety.limits import load_limits
+from pld.tasks import task_facts
+from pld.types import ActionSource, BaseAction, CameraImage, Observation
+from tests.pld.vla_fixtures import dataset, network
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMITS = load_limits(ROOT / "launch" / "config" / "limits_fr3.yaml")
+TASK, SEED, HORIZON, ALPHA, RATE_HZ = "cube_pickup", 4, 20, 0.6, 10.0
+TAKEOVER = takeover_of_seed(SEED, latest_takeover(ALPHA, HORIZON))
+SCALE = [0.5, 0.5, 0.5, 0.02, 0.02, 0.2, 1.25]
+DECISION_STEPS = 3
+
+
+def random_base(path: Path) -> BuiltinPolicy:
+    """Weights that were never trained, for the right task and rate."""
+    untrained = network(dataset())
+    save_checkpoint(path, untrained, (TASK,), (task_facts(TASK).instruction,), RATE_HZ)
+    return BuiltinPolicy.load(path, TASK)
+
+
+def random_specialist(path: Path, base: BuiltinPolicy) -> ResidualActor:
+    """A residual with random weights over `base`."""
+    features = base.feature_dim + SENSOR_DIM
+    card = ActorCard(
+        TASK,
+        features,
+        7,
+        (16,),
+        base_policy_id=base.policy_id,
+        decision_steps=DECISION_STEPS,
+        horizon_steps=HORIZON,
+    )
+    draw = torch.Generator().manual_seed(1)
+    shapes = {"0.weight": (16, features + 7), "0.bias": (16,), "2.weight": (7, 16), "2.bias": (7,)}
+    tensors = {k: 0.3 * torch.randn(*shape, generator=draw) for k, shape in shapes.items()}
+    width = features + 7
+    tensors |= {"mean": torch.zeros(width), "gain": torch.ones(width)}
+    actor = ResidualActor(card, tensors | {"residual_scale": torch.tensor(SCALE)})
+    actor.save(path)
+    return actor
+
+
+@dataclass
+class Run:
+    """A finished probing run and the policies that acted in it."""
+
+    code: int
+    output: str
+    folder: Path
+    base: BuiltinPolicy
+    actor: ResidualActor
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    with tempfile.TemporaryDirectory(prefix="pld-test-") as name, domain_id() as domain:
+        folder = Path(name)
+        base = random_base(folder / "base.safetensors")
+        actor = random_specialist(folder / "actor.safetensors", base)
+        command = [sys.executable, "-m", "pld_nodes.cli", "up", "sim", f"output_dir:={folder}"]
+        arguments = {
+            "run": "r",
+            "task": TASK,
+            "mode": "probe",
+            "policy": folder / "base.safetensors",
+            "specialist": folder / "actor.safetensors",
+            "alpha": ALPHA,
+            "rate_hz": RATE_HZ,
+            "horizon_s": 2.5,
+            "episodes": 1,
+            "seed": SEED,
+            "robot_ip": "127.0.0.72",
+        }
+        done = subprocess.run(
+            [*command, *(f"{k}:={v}" for k, v in arguments.items())],
+            cwd=ROOT,
+            env={**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": f"{folder}/log"},
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        output = done.stdout + done.stderr
+        yield Run(done.returncode, output, folder / "r", base, actor)
+
+
+@pytest.fixture(scope="module")
+def episode(run: Run) -> Episode:
+    assert run.code == 0, run.output
+    return read_episode(episode_folders(run.folder)[0])
+
+
+def acted(episode: Episode) -> dict[int, ActionSource]:
+    """Who acted at each step of the running episode, counted from its first."""
+    first = episode.updates[-1].value.first_step
+    choices = [c.value for c in episode.choices if c.value.source is not ActionSource.HOLD]
+    return {c.step - first: c.source for c in choices}
+
+
+def test_the_specialist_takes_over_at_the_step_that_the_seed_draws(episode: Episode) -> None:
+    assert 2 < TAKEOVER < 13
+    assert episode.updates[-1].value.takeover_step == TAKEOVER
+    assert episode.verdict.mode == "probe"
+    sources = acted(episode)
+    assert len(sources) > 15
+    for step, source in sources.items():
+        wanted = ActionSource.BASE if step < TAKEOVER else ActionSource.SPECIALIST
+        assert source is wanted, step
+
+
+def test_live_decisions_follow_from_what_the_bag_holds(episode: Episode) -> None:
+    assert parity.check(episode, LIMITS, ActionSpec(rate_hz=RATE_HZ)).holds
+
+
+def seen(episode: Episode, answer: BaseAction) -> Observation:
+    """What the policies saw when they answered, made from the bag alone."""
+    arms = {a.value.step: a.value for a in episode.arm_states}
+    images: dict[str, CameraImage] = {}
+    for (camera, stream), t_ns in zip(episode.images.items(), answer.image_ns, strict=True):
+        images[camera] = stream.load(int(np.flatnonzero(stream.t_ns == t_ns)[0]))
+    return Observation(arms[answer.step], images, task_facts(TASK).instruction)
+
+
+def test_base_and_residual_are_reproduced_from_the_bag(run: Run, episode: Episode) -> None:
+    features = sensor_features(run.base.encode)
+    specialist = HeldResidual(run.actor)
+    residuals = {r.value.step: r.value.action for r in episode.residual_actions}
+    asked = [b.value for b in episode.base_actions if b.value.step in residuals]
+    assert len(asked) > 8
+    for answer in asked:
+        observation = seen(episode, answer)
+        np.testing.assert_allclose(run.base.infer(observation), answer.chunk, atol=1e-6)
+        made = specialist.residual(
+            answer.step, lambda o=observation, a=answer: features(o, a), answer.action
+        )
+        np.testing.assert_allclose(made, residuals[answer.step], atol=1e-6)
+
+
+def test_a_bag_becomes_training_data_with_executed_labels(
+    run: Run, episode: Episode, tmp_path: Path
+) -> None:
+    append_label(episode.folder, Label("success", "test", 0))
+    rows = conversion.convert_folder(episode.folder, tmp_path, None)
+    assert [row.result for row in rows] == ["converted"]
+    made = conversion.convert(episode.folder, LIMITS, ActionSpec(rate_hz=RATE_HZ))
+    commands = {c.value.step: c.value for c in episode.commands if not c.value.hold}
+    first = episode.updates[-1].value.first_step
+    steps = [first + step for step in sorted(acted(episode)) if first + step in commands]
+    assert len(made.episode) == len(steps)
+    np.testing.assert_array_equal(
+        made.episode.executed,
+        np.array([commands[s].executed_action for s in steps], np.float32).clip(-1, 1),
+    )
+    assert made.episode.takeover_step == sum(s - first < TAKEOVER for s in steps)
+    assert made.episode.specialist_steps == sum(s - first >= TAKEOVER for s in steps)
+    live = seen(episode, next(b.value for b in episode.base_actions if b.value.step == steps[3]))
+    np.testing.assert_array_equal(made.episode.images[3], run.base.images(live))
+
+
+def test_another_rate_than_the_runs_is_refused(episode: Episode) -> None:
+    with pytest.raises(ContractError, match="do not follow from"):
+        conversion.convert(episode.folder, LIMITS, ActionSpec(rate_hz=20.0))
