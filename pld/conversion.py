@@ -39,7 +39,9 @@ class Converted:
 
 
 @dataclass(frozen=True)
-class _Step:
+class PolicyStep:
+    """One control step at which a policy acted, with all that is known of it."""
+
     arm: ArmState
     base: BaseAction
     choice: Choice
@@ -57,13 +59,13 @@ def convert(folder: Path, limits: SafetyLimits, spec: ActionSpec) -> Converted:
             "their inputs; give the limits and the rate of the run"
         )
     last = recorded.updates[-1].value
-    steps, held = _steps(recorded, last.first_step)
+    steps, held = policy_steps(recorded, last.first_step)
     if not steps:
         raise ContractError(f"{folder.name} has no step at which a policy acted")
     takeover = sum(s.arm.step < last.first_step + last.takeover_step for s in steps)
     return Converted(
         SftEpisode(
-            images=_images(recorded, [s.base for s in steps]),
+            images=step_images(recorded, [s.base for s in steps]),
             proprio=np.array([proprio(s.arm) for s in steps], np.float32),
             executed=np.array([s.command.executed_action for s in steps], np.float32).clip(-1, 1),
             base=np.array([s.base.action for s in steps], np.float32),
@@ -124,7 +126,7 @@ def _row(folder: Path, output: Path, limits: Path | None) -> ConversionRow:
     )
 
 
-def _steps(recorded: Episode, first_step: int) -> tuple[list[_Step], int]:
+def policy_steps(recorded: Episode, first_step: int) -> tuple[list[PolicyStep], int]:
     """The steps of the running episode whose four parts are all in the bag, and the others."""
     arms = {a.value.step: a.value for a in recorded.arm_states}
     bases = {b.value.step: b.value for b in recorded.base_actions}
@@ -138,11 +140,11 @@ def _steps(recorded: Episode, first_step: int) -> tuple[list[_Step], int]:
             continue
         running += 1
         if step in arms and step in bases and step in acted and not command.hold:
-            whole.append(_Step(arms[step], bases[step], choices[step], command))
+            whole.append(PolicyStep(arms[step], bases[step], choices[step], command))
     return whole, running - len(whole)
 
 
-def _images(recorded: Episode, answers: list[BaseAction]) -> NDArray[np.uint8]:
+def step_images(recorded: Episode, answers: list[BaseAction]) -> NDArray[np.uint8]:
     """The policy's images (T, cameras, px, px, 3) that each base action was made of."""
     columns = [
         _stream(recorded.images[camera], [answer.image_ns[i] for answer in answers])

@@ -20,9 +20,16 @@ SCHEMA = 1
 
 
 def evaluations_of(run: Path) -> list[Evaluation]:
-    """Every finished evaluation of a run."""
-    files = sorted((run / "evaluation").glob(f"*/*/{EVALUATION_FILE}"))
+    """Every finished evaluation of a run: base, specialist, distilled policies, then controls."""
+    files = sorted((run / "evaluation").glob(f"*/*/{EVALUATION_FILE}"), key=_place)
     return [Evaluation.from_json(read_json(path)) for path in files]
+
+
+def _place(path: Path) -> tuple[int, str, str]:
+    """Where the evaluation `POLICY/TASK/FILE` stands in tables."""
+    policy, task = path.parts[-3:-1]
+    kinds = ("base", "specialist", "distilled", "control")
+    return next(i for i, kind in enumerate(kinds) if policy.startswith(kind)), policy, task
 
 
 def write_summary(wheel: Flywheel, json_file: Path | None) -> dict[str, Any]:

@@ -124,7 +124,7 @@ class SpecialistTrainer:
 
     def _collect(self, policy: Callable[..., object], takeover_step: int) -> Episode:
         seed = training_seed(self.config.seed, self.progress.episodes)
-        episode = collect_episode(
+        return collect_episode(
             self.env,
             seed,
             policy,  # type: ignore[arg-type]
@@ -132,18 +132,23 @@ class SpecialistTrainer:
             self.config.gamma,
             self.episode_limit(),
         )
+
+    def _count(self, episode: Episode) -> None:
         self.last_episode = episode
         self._update(
             episodes=self.progress.episodes + 1,
             diverged_episodes=self.progress.diverged_episodes + episode.diverged,
         )
-        return episode
 
     def _update(self, **changes: object) -> None:
         self.progress = replace(self.progress, **changes)  # type: ignore[arg-type]
 
     def _base_episode(self) -> None:
-        episode = self._collect(base_policy_of(self.env.action_dim), 0)
+        self.take_base_episode(self._collect(base_policy_of(self.env.action_dim), 0))
+
+    def take_base_episode(self, episode: Episode) -> None:
+        """Learn from an episode of the base alone, whoever ran it."""
+        self._count(episode)
         learner, now = self.learner, self.progress
         (learner.offline if episode.success else learner.replay_buffer).add_episode(episode)
         if episode.success:
@@ -192,8 +197,12 @@ class SpecialistTrainer:
     def _online_episode(self) -> None:
         learner = self.learner
         learner.set_learned_steps(self.progress.learned_steps)
-        episode = self._collect(learner.act, self._takeover_step())
-        learner.replay_buffer.add_episode(episode)
+        self.take_online_episode(self._collect(learner.act, self._takeover_step()))
+
+    def take_online_episode(self, episode: Episode) -> None:
+        """Learn from an episode in which the specialist took over, whoever ran it."""
+        self._count(episode)
+        self.learner.replay_buffer.add_episode(episode)
         now = self.progress
         self._update(
             online_episodes=now.online_episodes + 1,

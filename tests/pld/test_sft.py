@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pld.distill.episodes import (
     episode_path,
     read_episode,
     read_episodes,
+    specialist_part,
     successes,
     write_episode,
 )
@@ -62,6 +64,17 @@ def test_numbers_that_are_not_finite_never_become_an_episode(name: str) -> None:
 def test_only_successes_are_distilled() -> None:
     kept = successes([episode(1), episode(2, success=False), episode(3)])
     assert [e.seed for e in kept] == [1, 3]
+
+
+def test_the_specialists_part_begins_at_the_takeover_and_is_nothing_without_one() -> None:
+    source = np.array([1] * 5 + [2] * 7, np.uint8)
+    whole = replace(episode(3), source=source, takeover_step=5)
+    part = specialist_part(whole)
+    assert part is not None
+    assert (part.source == 2).all()
+    np.testing.assert_array_equal(part.executed, whole.executed[5:])
+    np.testing.assert_array_equal(part.images, whole.images[5:])
+    assert specialist_part(episode(3)) is None
 
 
 def test_a_chunk_holds_the_executed_actions_from_its_frame_on() -> None:

@@ -1,0 +1,120 @@
+"""From a recorded bag to what a residual learner stores: the road from the graph to its replay.
+
+The counterpart of `pld.conversion` for reinforcement: decisions, with the features that the
+residual saw, instead of frames with images. The actions are the chosen ones; the safety filter is a
+part of the environment (see pld.flywheel.rolling.ChosenActionEnv).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pld.base_policy.builtin import BuiltinPolicy
+from pld.contract import CAMERAS
+from pld.conversion import PolicyStep, policy_steps, step_images
+from pld.errors import ContractError
+from pld.probing.arbitrator import NEVER
+from pld.recording.labels import outcome
+from pld.recording.reader import read_episode
+from pld.residual.episode import Episode, discounted_returns
+from pld.residual.protocol import Vector
+from pld.rollout_env import sensor_features
+from pld.types import CameraImage, Observation
+
+
+@dataclass(frozen=True)
+class LearnerView:
+    """How the learner sees an episode: through `base`'s features, every `decision_steps` steps."""
+
+    base: BuiltinPolicy
+    decision_steps: int
+    gamma: float
+
+
+def experience(folder: Path, view: LearnerView) -> Episode:
+    """The learnable part of the episode in `folder`: its decisions from the takeover on.
+
+    An episode without a specialist is learned from whole, as the base's. It ends with its last
+    decision that has a successor; a success ends with the decision that reached it. Raises
+    ContractError for an episode in which no policy acted or another base did.
+    """
+    recorded = read_episode(folder)
+    last = recorded.updates[-1].value
+    steps, _ = policy_steps(recorded, last.first_step)
+    if not steps:
+        raise ContractError(f"{folder.name} has no step at which a policy acted")
+    if steps[0].base.policy_id != view.base.policy_id:
+        raise ContractError(
+            f"{folder.name} is of base {steps[0].base.policy_id}; the learner's is "
+            f"{view.base.policy_id}"
+        )
+    takeover = 0 if last.takeover_step == NEVER else last.takeover_step
+    learned = [s for s in steps if s.arm.step >= last.first_step + takeover]
+    images = step_images(recorded, [s.base for s in learned])
+    rows = _decisions(learned, view.decision_steps)
+    seen = [_seen(learned[i], images[i], last.instruction, view) for i in rows]
+    success = outcome(folder) == "success"
+    return _episode(
+        seen,
+        [learned[i].choice.action for i in rows],
+        view,
+        success=success,
+        steps=-(-len(steps) // view.decision_steps),
+        takeover=takeover // view.decision_steps,
+        seed=last.seed,
+    )
+
+
+def _decisions(steps: list[PolicyStep], decision_steps: int) -> list[int]:
+    """Rows of `steps` at which the specialist decided, as pld.residual.held counts them."""
+    rows: list[int] = []
+    for row, step in enumerate(steps):
+        if not rows or step.arm.step - steps[rows[-1]].arm.step >= decision_steps:
+            rows.append(row)
+    return rows
+
+
+def _seen(step: PolicyStep, images: np.ndarray, instruction: str, view: LearnerView) -> Vector:
+    """The learner's observation (F + A,) at one step."""
+    small = {
+        camera: CameraImage(t_ns, -1, image)
+        for camera, t_ns, image in zip(CAMERAS, step.base.image_ns, images, strict=True)
+    }
+    observation = Observation(step.arm, small, instruction)
+    features = sensor_features(view.base.encode)(observation, step.base)
+    return np.concatenate([features, step.base.action]).astype(np.float32)
+
+
+def _episode(
+    seen: list[Vector],
+    actions: list[np.ndarray],
+    view: LearnerView,
+    *,
+    success: bool,
+    steps: int,
+    takeover: int,
+    seed: int,
+) -> Episode:
+    """Transitions of consecutive decisions; without success the last one has no successor."""
+    count = len(seen) if success else len(seen) - 1
+    following = [*seen[1:], *seen[-1:]][:count]
+    rewards = np.zeros(max(count, 0), np.float32)
+    if success and count:
+        rewards[-1] = 1.0
+    width = view.base.feature_dim
+    shape = (max(count, 0), seen[0].size if seen else width)
+    return Episode(
+        observations=np.array(seen[:count], np.float32).reshape(shape),
+        actions=np.array(actions[:count], np.float32).reshape(max(count, 0), -1),
+        rewards=rewards,
+        next_observations=np.array(following, np.float32).reshape(shape),
+        terminated=rewards.copy(),
+        returns=discounted_returns(rewards, view.gamma),
+        success=success,
+        steps=steps,
+        takeover_step=takeover,
+        seed=seed,
+    )
