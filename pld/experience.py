@@ -65,6 +65,7 @@ def experience(folder: Path, view: LearnerView) -> Episode:
         steps=-(-len(steps) // view.decision_steps),
         takeover=takeover // view.decision_steps,
         seed=last.seed,
+        with_specialist=last.takeover_step != NEVER,
     )
 
 
@@ -97,6 +98,7 @@ def _episode(
     steps: int,
     takeover: int,
     seed: int,
+    with_specialist: bool,
 ) -> Episode:
     """Transitions of consecutive decisions; without success the last one has no successor."""
     count = len(seen) if success else len(seen) - 1
@@ -117,4 +119,5 @@ def _episode(
         steps=steps,
         takeover_step=takeover,
         seed=seed,
+        with_specialist=with_specialist,
     )

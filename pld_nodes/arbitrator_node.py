@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from pld_interfaces.msg import (
     ArmState,
     BaseAction,
     EpisodeStatus,
+    PolicyWeights,
     RecorderStatus,
     ResidualAction,
     Reward,
@@ -19,6 +20,7 @@ from pld.errors import ConfigError
 from pld.probing.answers import Answers
 from pld.probing.arbitrator import NEVER, Offers, choose
 from pld.probing.episode import Episode, EpisodePlan, Want, begin, end, on_done, on_reward, on_step
+from pld.probing.horizon import latest_takeover
 from pld.safety.watchdog import StepGuard
 from pld.tasks import task_facts
 from pld.types import ControlMode, EpisodeState, Outcome
@@ -34,7 +36,8 @@ OPERATOR_TIMEOUT_S = 3600.0
 class ArbitratorConfig:
     """Parameters of the node. `scene` says who lays the objects: a service or the operator.
 
-    `latest_takeover` is the last step at which the specialist takes over; NEVER: there is none.
+    `latest_takeover` is the last step at which the specialist takes over; NEVER: there is none. In
+    mode `learn` a learner says so: alpha * T, T being what it has seen of the base.
     """
 
     task: str
@@ -46,6 +49,7 @@ class ArbitratorConfig:
     horizon_s: float = 0.0
     scene: str = "service"
     latest_takeover: int = NEVER
+    alpha: float = 0.6
 
 
 def make_plan(config: ArbitratorConfig) -> EpisodePlan:
@@ -86,6 +90,9 @@ class ArbitratorNode(GraphNode):
         self.subscribe("residual/action", self._on_residual_action)
         self.subscribe("task/reward", self._on_reward)
         self.subscribe("recorder/status", self._on_recorder)
+        if config.mode == "learn":
+            self.subscribe("learner/weights", self._on_weights)
+        self._latest_takeover = config.latest_takeover
         self.create_service(Trigger, "~/scene_ready", self._on_scene_ready)
         self.create_service(Trigger, "~/abort", self._on_abort)
 
@@ -155,6 +162,11 @@ class ArbitratorNode(GraphNode):
         elif msg.state == RecorderStatus.CLOSED:
             self._done(Want.CLOSE_RECORD)
 
+    def _on_weights(self, msg: PolicyWeights) -> None:
+        """A learner's weights: from the next episode on the takeover is drawn within alpha T."""
+        horizon = int(msg.horizon_steps)
+        self._latest_takeover = latest_takeover(self._config.alpha, horizon) if horizon else NEVER
+
     def _on_scene_ready(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._episode.want is Want.RESET_SCENE
         response.message = (
@@ -171,8 +183,11 @@ class ArbitratorNode(GraphNode):
         return response
 
     def _done(self, want: Want) -> None:
-        step = self._guard.newest_step
-        self._advance(on_done(self._episode, want, self._t_ns, step))
+        step, episode = self._guard.newest_step, self._episode
+        if want is Want.CLOSE_RECORD:
+            plan = replace(episode.plan, latest_takeover=self._latest_takeover)
+            episode = replace(episode, plan=plan)
+        self._advance(on_done(episode, want, self._t_ns, step))
 
     def _advance(self, episode: Episode) -> None:
         """Take the machine's next state; publish when the episode's state changed."""

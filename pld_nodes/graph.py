@@ -73,7 +73,7 @@ class Process:
     only_with: str = ""
 
 
-MODES = ("collect", "evaluate", "probe")
+MODES = ("collect", "evaluate", "probe", "learn")
 STREAM = Qos(5)
 COMMAND = Qos(1)
 LATCHED = Qos(1, latched=True)
@@ -109,7 +109,7 @@ TOPICS: tuple[Topic, ...] = (
         f"{PLD}/ArmState",
         "franka_node",
         ("vla_node", "residual_node", "arbitrator_node", "safety_node", "reward_node"),
-        (),
+        ("learner_node",),
         STREAM,
         150.0,
     ),
@@ -161,10 +161,18 @@ TOPICS: tuple[Topic, ...] = (
         "recorder/status",
         f"{PLD}/RecorderStatus",
         "recorder_node",
-        ("arbitrator_node",),
+        ("arbitrator_node", "learner_node"),
         (),
         LATCHED,
         recorded=False,
+    ),
+    Topic(
+        "learner/weights",
+        f"{PLD}/PolicyWeights",
+        "learner_node",
+        ("residual_node", "arbitrator_node"),
+        (),
+        LATCHED,
     ),
     Topic("joint_states", "sensor_msgs/msg/JointState", "franka_node", (), (), STREAM),
     Topic("/tf", "tf2_msgs/msg/TFMessage", "franka_node", (), (), STREAM),
@@ -201,6 +209,12 @@ PROCESSES: tuple[Process, ...] = (
         ("task", "policy", "specialist", "rate_hz"),
         only_with="specialist",
     ),
+    Process(
+        "learner_node",
+        "learner_node",
+        ("task", "policy", "output_dir", "seed", "rate_hz", "horizon_s"),
+        only_with="learner",
+    ),
     Process("reward_node", "reward_node", ("detector", "twin_dir")),
     Process(
         "arbitrator_node",
@@ -215,6 +229,7 @@ PROCESSES: tuple[Process, ...] = (
             "run",
             "scene",
             "latest_takeover",
+            "alpha",
         ),
         on_exit=OnExit.FINISH_RUN,
     ),

@@ -37,7 +37,8 @@ class RunParameters:
     task: str = _said("what to do: cube_pickup or peg_insertion", "cube_pickup")
     mode: str = _said(
         "what the run is for: collect (the base acts), evaluate (the specialist if there is one, "
-        "else the base), probe (the base, then the specialist)",
+        "else the base), probe (the base, then the specialist), learn (as probe, with a specialist "
+        "that learns meanwhile)",
         "collect",
     )
     episodes: int = _said("how many episodes to run", 10)
@@ -88,9 +89,11 @@ class RunParameters:
         """Modes with a specialist need one, over a trained base."""
         if self.mode == "probe" and not self.specialist:
             raise ConfigError("mode probe needs specialist:=FILE.safetensors, who takes over")
-        if self.mode == "collect" and self.specialist:
-            raise ConfigError("mode collect has no specialist; use mode:=evaluate or mode:=probe")
-        if self.specialist and not is_weights(self.policy):
+        if self.mode in ("collect", "learn") and self.specialist:
+            raise ConfigError(
+                f"mode {self.mode} has no specialist of yours; use mode:=evaluate or mode:=probe"
+            )
+        if (self.specialist or self.mode == "learn") and not is_weights(self.policy):
             raise ConfigError(
                 f"policy {self.policy!r} has no specialist; give the base it was trained over, "
                 "policy:=FILE.safetensors"
@@ -100,6 +103,8 @@ class RunParameters:
     @property
     def given(self) -> tuple[str, ...]:
         """The parameters that bring a process with them and are set."""
+        if self.mode == "learn":
+            return ("specialist", "learner")
         return ("specialist",) if self.specialist else ()
 
 

@@ -7,14 +7,20 @@ from pathlib import Path
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
-from pld_interfaces.msg import ArmState, BaseAction, EpisodeStatus, ResidualAction
+from pld_interfaces.msg import (
+    ArmState,
+    BaseAction,
+    EpisodeStatus,
+    PolicyWeights,
+    ResidualAction,
+)
 from sensor_msgs.msg import Image
 
 from pld.base_policy.registry import trained_policy
 from pld.contract import CAMERAS
-from pld.errors import ConfigError, ContractError
+from pld.errors import ConfigError, ContractError, PldError
 from pld.probing.arbitrator import NEVER
-from pld.residual.actor import load_actor
+from pld.residual.actor import ResidualActor, load_actor
 from pld.residual.held import HeldResidual
 from pld.rollout_env import sensor_features
 from pld.types import CameraImage, Observation
@@ -28,11 +34,14 @@ KEPT = 8
 
 @dataclass(frozen=True)
 class ResidualNodeConfig:
-    """Parameters of the node: the specialist's weights and those of the base under it."""
+    """Parameters of the node: the specialist's weights and those of the base under it.
+
+    Without a `specialist` the node waits for a learner's weights and explores with them.
+    """
 
     task: str
     policy: str
-    specialist: str
+    specialist: str = ""
     rate_hz: float = 10.0
 
 
@@ -43,15 +52,15 @@ class ResidualNode(GraphNode):
         super().__init__("residual_node")
         config = self.config(ResidualNodeConfig)
         self._rate_hz = config.rate_hz
+        self._task = config.task
         base = trained_policy(Path(config.policy), config.task, config.rate_hz)
-        actor = load_actor(Path(config.specialist), config.task)
-        if actor.card.base_policy_id != base.policy_id:
-            raise ConfigError(
-                f"{config.specialist!r} was trained over {actor.card.base_policy_id}, and the base "
-                f"is {base.policy_id}; give the base that it was trained with"
-            )
-        self._base_id, self._specialist = base.policy_id, HeldResidual(actor)
+        self._base_id = base.policy_id
         self._features = sensor_features(base.encode)
+        self._specialist: HeldResidual | None = None
+        if config.specialist:
+            self._specialist = HeldResidual(self._load(config.specialist))
+        self._offered: ResidualActor | None = None
+        self._refused_weights = 0
         self._images: dict[tuple[str, int], CameraImage] = {}
         self._arms: dict[int, ArmState] = {}
         self._waiting: BaseAction | None = None
@@ -66,11 +75,39 @@ class ResidualNode(GraphNode):
             )
         self.subscribe("arm/state", self._on_state)
         self.subscribe("base/action", self._on_base_action)
+        if not config.specialist:
+            self.subscribe("learner/weights", self._on_weights)
+
+    def _load(self, path: str) -> ResidualActor:
+        """The actor in a file; raises ConfigError unless it fits task, base and this code."""
+        actor = load_actor(Path(path), self._task)
+        if actor.card.base_policy_id != self._base_id:
+            raise ConfigError(
+                f"{path!r} was trained over {actor.card.base_policy_id}, and the base "
+                f"is {self._base_id}; give the base that it was trained with"
+            )
+        return actor
+
+    def _on_weights(self, msg: PolicyWeights) -> None:
+        """Keep a learner's weights for the next episode; bad ones leave the old ones in use."""
+        try:
+            self._offered = self._load(msg.path)
+        except PldError as error:
+            self._refused_weights += 1
+            self.get_logger().error(f"weights {msg.version} refused: {error}")
 
     def _on_episode(self, msg: EpisodeStatus) -> None:
         if msg.episode_id != self._episode.episode_id:
-            self._specialist.reset()
+            self._begin(msg.seed)
         self._episode = msg
+
+    def _begin(self, seed: int) -> None:
+        """An episode begins: the newest weights act in it, exploring if a learner sent them."""
+        if self._offered is not None:
+            rng = np.random.default_rng((seed, 11))
+            self._specialist = HeldResidual(self._offered, rng)
+        elif self._specialist is not None:
+            self._specialist.reset()
 
     def _on_image(self, camera: str, msg: Image) -> None:
         image = messages.image_from_msg(msg)
@@ -97,12 +134,14 @@ class ResidualNode(GraphNode):
         episode = self._episode
         if episode.state != EpisodeStatus.RUNNING or episode.takeover_step == NEVER:
             return False
+        if self._specialist is None:
+            return False
         return bool(step >= episode.first_step + episode.takeover_step)
 
     def _answer(self) -> None:
         """Correct the waiting base action, once the arm state and the images it saw are here."""
-        msg = self._waiting
-        if msg is None or msg.step not in self._arms:
+        msg, specialist = self._waiting, self._specialist
+        if msg is None or specialist is None or msg.step not in self._arms:
             return
         base = messages.base_action_from_msg(msg)
         seen = dict(zip(CAMERAS, base.image_ns, strict=True))
@@ -117,19 +156,18 @@ class ResidualNode(GraphNode):
         arm = messages.arm_state_from_msg(self._arms[msg.step])
         images = {camera: self._images[camera, t_ns] for camera, t_ns in seen.items()}
         observation = Observation(arm, images, self._episode.instruction)
-        residual = self._specialist.residual(
+        residual = specialist.residual(
             base.step, lambda: self._features(observation, base), base.action
         )
         if not np.isfinite(residual).all():
             raise ContractError(f"the residual of step {base.step} is not finite: {residual}")
-        actor = self._specialist.actor
         self._publish(
             ResidualAction(
                 header=msg.header,
                 step=msg.step,
                 residual_action=residual,
-                residual_scale=actor.residual_scale,
-                policy_id=self._specialist.policy_id,
+                residual_scale=specialist.actor.residual_scale,
+                policy_id=specialist.policy_id,
             )
         )
         self._answered += 1
@@ -142,6 +180,7 @@ class ResidualNode(GraphNode):
             "waiting for what the base saw" if late else "answering",
             answered=self._answered,
             unanswered=self._unanswered,
+            refused_weights=self._refused_weights,
         )
 
 

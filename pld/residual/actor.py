@@ -12,7 +12,7 @@ import torch as th
 from torch import nn
 
 from pld.errors import ConfigError, ContractError
-from pld.residual.networks import FrozenNormaliser, ResidualActorNet
+from pld.residual.networks import LOG_STD_MIN, FrozenNormaliser, ResidualActorNet
 from pld.residual.protocol import Vector
 from pld.residual.safe_file import read_tensors, write_tensors
 from pld.types import Array
@@ -42,14 +42,16 @@ class ActorCard:
 
 
 class ResidualActor:
-    """residual = residual_scale * tanh(mean(features, base_action)), deterministic."""
+    """residual = residual_scale * tanh(mean(features, base_action)), deterministic.
+
+    Weights with a `log_std` head can also explore: tanh(mean + exp(log_std) * noise).
+    """
 
     def __init__(self, card: ActorCard, tensors: dict[str, th.Tensor]) -> None:
         self.card = card
         self._network = _network(card)
-        self._network.load_state_dict(
-            {k: v for k, v in tensors.items() if k not in ("mean", "gain", "residual_scale")}
-        )
+        self._network.load_state_dict({k: v for k, v in tensors.items() if k[0].isdigit()})
+        self._spread = {k: v for k, v in tensors.items() if k.startswith("log_std")}
         self._network.requires_grad_(False)
         self._mean, self._gain = tensors["mean"], tensors["gain"]
         self._scale = tensors["residual_scale"]
@@ -59,15 +61,25 @@ class ResidualActor:
         """The bound of the residual per dimension (A,), in normalised action units."""
         return self._scale.double().numpy()
 
-    def act(self, features: Array, base_action: Array) -> Array:
+    @property
+    def explores(self) -> bool:
+        """Whether these weights can draw exploring residuals."""
+        return bool(self._spread)
+
+    def act(
+        self, features: Array, base_action: Array, rng: np.random.Generator | None = None
+    ) -> Array:
         """The residual (A,) to add to `base_action` (A,) given `features` (F,).
+
+        With `rng` an exploring one is drawn, where the weights can.
 
         For a specialist that was trained without a base, the residual replaces the base action:
         it is the difference between the two. Raises ContractError on wrong shapes.
         """
         self._check("features", features, self.card.feature_dim)
         self._check("base_action", base_action, self.card.action_dim)
-        squashed = self._squashed(np.concatenate([features, base_action]).astype(np.float32))
+        seen = np.concatenate([features, base_action]).astype(np.float32)
+        squashed = self._squashed(seen, rng)
         if not self.card.use_base:
             return squashed - base_action
         return self._scale.double().numpy() * squashed
@@ -79,10 +91,21 @@ class ResidualActor:
         residual = self.act(seen[:-width].astype(np.float64), base)
         return np.clip(np.add(base, residual), -1.0, 1.0)
 
-    def _squashed(self, seen: Vector) -> Array:
+    def _squashed(self, seen: Vector, rng: np.random.Generator | None) -> Array:
         with th.no_grad():
             normal = ((th.from_numpy(seen) - self._mean) * self._gain).clamp_(-10.0, 10.0)
-            return th.tanh(self._network(normal)).double().numpy()
+            latent = self._network[:-1](normal)
+            u = self._network[-1](latent)
+            if rng is not None and self._spread:
+                noise = th.from_numpy(rng.standard_normal(len(u)).astype(np.float32))
+                u = u + self._log_std(latent).exp() * noise
+            return th.tanh(u).double().numpy()
+
+    def _log_std(self, latent: th.Tensor) -> th.Tensor:
+        """Log standard deviation (A,) of the residual before tanh."""
+        weight, bias = self._spread["log_std.weight"], self._spread["log_std.bias"]
+        limit = float(self._spread["log_std_max"])
+        return nn.functional.linear(latent, weight, bias).clamp(LOG_STD_MIN, limit)
 
     def _check(self, name: str, values: Array, size: int) -> None:
         if np.shape(values) != (size,):
@@ -94,7 +117,7 @@ class ResidualActor:
     def save(self, path: Path) -> str:
         """Write weights and card to `path` atomically; returns the content hash."""
         tensors = {**self._network.state_dict(), "mean": self._mean, "gain": self._gain}
-        tensors["residual_scale"] = self._scale
+        tensors |= {"residual_scale": self._scale, **self._spread}
         return write_tensors(path, KIND, SCHEMA, self.card.task, asdict(self.card), tensors)
 
 
@@ -105,9 +128,9 @@ def load_actor(path: Path, task: str | None = None) -> ResidualActor:
 
 
 def actor_from_network(
-    network: ResidualActorNet, normaliser: FrozenNormaliser, card: ActorCard
+    network: ResidualActorNet, normaliser: FrozenNormaliser, card: ActorCard, *, explores: bool
 ) -> ResidualActor:
-    """The deterministic actor of a learner's network, copied."""
+    """The deterministic actor of a learner's network, copied, or one that `explores`."""
     tensors = {}
     for index, layer in enumerate(network.latent_pi):
         for name, value in layer.state_dict().items():
@@ -116,6 +139,10 @@ def actor_from_network(
     for name, value in network.mu.state_dict().items():
         tensors[f"{last}.{name}"] = value.clone()
     tensors |= {"mean": normaliser.mean.clone(), "gain": normaliser.gain.clone()}
+    if explores:
+        head = network.get_submodule("log_std").state_dict()
+        tensors |= {f"log_std.{name}": value.clone() for name, value in head.items()}
+        tensors["log_std_max"] = th.tensor(network.log_std_max)
     return ResidualActor(card, tensors | {"residual_scale": network.residual_scale.clone()})
 
 

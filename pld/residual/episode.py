@@ -22,7 +22,8 @@ class Episode:
     `actions` (T, A) are the executed ones; `rewards`, `terminated` (T,); `returns` (T,) are the
     discounted Monte Carlo returns. `takeover_step` base steps came before and are not in here;
     `steps` counts all of them. `diverged` says that the simulation broke and the broken step was
-    dropped.
+    dropped. `with_specialist` says that somebody else's control of the arm was to be
+    handed over in it (episodes of the graph; here the caller knows).
     """
 
     observations: NDArray[np.float32]
@@ -36,6 +37,7 @@ class Episode:
     takeover_step: int
     seed: int
     diverged: bool = False
+    with_specialist: bool = False
 
     def __len__(self) -> int:
         """The number of stored transitions."""

@@ -63,11 +63,11 @@ class HeldResidual:
     """The actor at work: asked at every control step, it decides at some and repeats at the others.
 
     It decides `decision_steps` after its last decision, counted in the episode's own steps, so a
-    step that was never answered delays nothing.
+    step that was never answered delays nothing. With `rng` its decisions explore.
     """
 
-    def __init__(self, actor: ResidualActor) -> None:
-        self.actor = actor
+    def __init__(self, actor: ResidualActor, rng: np.random.Generator | None = None) -> None:
+        self.actor, self._rng = actor, rng
         self.reset()
 
     @property
@@ -87,7 +87,7 @@ class HeldResidual:
         since = None if self._decided_at is None else step - self._decided_at
         if since is None or not 0 <= since < card.decision_steps:
             self._decided_at = step
-            self._decision = self.actor.act(features(), base_action)
+            self._decision = self.actor.act(features(), base_action, self._rng)
             if not card.use_base:
                 self._decision = self._decision + base_action
         return self._decision if card.use_base else self._decision - base_action

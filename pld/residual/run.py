@@ -37,7 +37,20 @@ def train_resumably(
 
 def exported_actor(trainer: SpecialistTrainer, base_policy_id: str = "") -> ResidualActor:
     """The averaged actor of a trainer as it stands."""
-    card = ActorCard(
+    learner = trainer.learner
+    card = _card(trainer, base_policy_id)
+    return actor_from_network(learner.average, learner.normaliser, card, explores=False)
+
+
+def exploring_actor(trainer: SpecialistTrainer, base_policy_id: str = "") -> ResidualActor:
+    """The actor that gathers experience for a trainer: its newest, with its noise."""
+    learner = trainer.learner
+    card = _card(trainer, base_policy_id)
+    return actor_from_network(learner.actor, learner.normaliser, card, explores=True)
+
+
+def _card(trainer: SpecialistTrainer, base_policy_id: str) -> ActorCard:
+    return ActorCard(
         trainer.env.task,
         trainer.env.feature_dim,
         trainer.env.action_dim,
@@ -49,4 +62,3 @@ def exported_actor(trainer: SpecialistTrainer, base_policy_id: str = "") -> Resi
         trainer.config.decision_steps,
         trainer.progress.horizon_steps * trainer.config.decision_steps,
     )
-    return actor_from_network(trainer.learner.average, trainer.learner.normaliser, card)

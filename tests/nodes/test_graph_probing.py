@@ -20,6 +20,7 @@ from pld.base_policy.builtin import BuiltinPolicy
 from pld.base_policy.builtin_checkpoint import save_checkpoint
 from pld.contract import ActionSpec
 from pld.errors import ContractError
+from pld.experience import LearnerView, experience
 from pld.probing.horizon import latest_takeover, takeover_of_seed
 from pld.recording.labels import Label, append_label
 from pld.recording.reader import Episode, read_episode
@@ -189,3 +190,19 @@ def test_a_bag_becomes_training_data_with_executed_labels(
 def test_another_rate_than_the_runs_is_refused(episode: Episode) -> None:
     with pytest.raises(ContractError, match="do not follow from"):
         conversion.convert(episode.folder, LIMITS, ActionSpec(rate_hz=20.0))
+
+
+def test_a_bag_becomes_the_decisions_that_the_specialist_made(run: Run, episode: Episode) -> None:
+    made = experience(episode.folder, LearnerView(run.base, DECISION_STEPS, 0.9))
+    first = episode.updates[-1].value.first_step
+    steps = [first + s for s in sorted(acted(episode)) if s >= TAKEOVER]
+    decided = [s for s in steps if (s - steps[0]) % DECISION_STEPS == 0]
+    bases = {b.value.step: b.value.action for b in episode.base_actions}
+    choices = {c.value.step: c.value.action for c in episode.choices}
+    assert (made.with_specialist, made.seed) == (True, SEED)
+    assert len(made) in (len(decided), len(decided) - 1)
+    wanted = decided[: len(made)]
+    np.testing.assert_allclose(made.observations[:, -7:], [bases[s] for s in wanted], atol=1e-6)
+    np.testing.assert_allclose(made.actions, [choices[s] for s in wanted], atol=1e-6)
+    np.testing.assert_array_equal(made.observations[1:], made.next_observations[:-1])
+    assert made.rewards.sum() == float(made.success)

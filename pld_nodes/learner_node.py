@@ -1,0 +1,108 @@
+"""The learner: takes every closed bag into replay, trains, and offers new weights."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diagnostic_msgs.msg import DiagnosticStatus
+from pld_interfaces.msg import ArmState, PolicyWeights, RecorderStatus
+
+from pld.base_policy.registry import trained_policy
+from pld.flywheel.config import FlywheelConfig
+from pld.learning import Offer, RunLearner
+from pld.tasks import task_facts
+from pld_nodes.ros import messages
+from pld_nodes.ros.node import GraphNode, run_node
+
+NICENESS = 10
+"""Control comes first: the learner takes what the other processes leave."""
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """Parameters of the node; its state lies in `output_dir`/learner."""
+
+    task: str
+    policy: str
+    output_dir: Path
+    seed: int = 0
+    rate_hz: float = 10.0
+    horizon_s: float = 0.0
+
+
+class LearnerNode(GraphNode):
+    """Learns between messages, in its own process: nothing waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__("learner_node")
+        config = self.config(LearnerConfig)
+        self._rate_hz = config.rate_hz
+        os.nice(NICENESS)
+        torch.set_num_threads(1)
+        base = trained_policy(Path(config.policy), config.task, config.rate_hz)
+        settings = FlywheelConfig(tasks=(config.task,), seed=config.seed).specialist_of(config.task)
+        horizon_s = config.horizon_s or task_facts(config.task).horizon_s
+        max_steps = round(horizon_s * config.rate_hz)
+        self._learner = RunLearner.of_run(config.output_dir, base, settings, config.task, max_steps)
+        self._t_ns = 0
+        self._publish = self.publisher("learner/weights").publish
+        self.subscribe("arm/state", self._on_state)
+        self.subscribe("recorder/status", self._on_recorder)
+        self._learner.catch_up()
+        self._offer(self._learner.offer())
+
+    def _on_recorder(self, msg: RecorderStatus) -> None:
+        if msg.state == RecorderStatus.CLOSED and self._learner.catch_up():
+            self._offer(self._learner.offer())
+
+    def _offer(self, offer: Offer) -> None:
+        successes, episodes = offer.recent
+        self._publish(
+            PolicyWeights(
+                header=messages.header(self._t_ns),
+                version=offer.version,
+                path=str(offer.path),
+                sha256=offer.sha256,
+                phase=offer.phase,
+                horizon_steps=offer.horizon_steps,
+                episodes=offer.episodes,
+                recent_successes=successes,
+                recent_episodes=episodes,
+            )
+        )
+        self.get_logger().info(
+            f"weights {offer.version}: {offer.phase}, {successes} of the last {episodes} episodes"
+        )
+
+    def _on_state(self, msg: ArmState) -> None:
+        self._t_ns = messages.nanoseconds(msg.header.stamp)
+        if msg.step % round(self._rate_hz) == 0:
+            self._report()
+
+    def _report(self) -> None:
+        progress = self._learner.trainer.progress
+        skipped = len(self._learner.skipped)
+        self.diagnose(
+            self._t_ns,
+            ord(DiagnosticStatus.WARN if skipped else DiagnosticStatus.OK),
+            f"{progress.phase.value}, {skipped} episodes skipped",
+            episodes=progress.episodes,
+            learned_decisions=progress.learned_steps,
+            skipped=skipped,
+        )
+
+    def shutdown(self) -> None:
+        """Keep what was learned since the last checkpoint."""
+        self._learner.save()
+
+
+def main() -> None:
+    """Entry point of the node."""
+    run_node(LearnerNode)
+
+
+if __name__ == "__main__":
+    main()
