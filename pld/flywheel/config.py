@@ -14,7 +14,7 @@ from pld.types import ACTION_DIM
 HELD_GRIPPER_SCALE = 0.2
 LABELS = ("specialist", "whole")
 # So many that the base succeeds on 30-60 % of the starts.
-DEMONSTRATIONS = {"cube_pickup": 14, "peg_insertion": 12}
+DEMONSTRATIONS = {"cube_pickup": 30, "peg_insertion": 12}
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def test_the_bound_of_the_residual_rises() -> None:
     assert fractions == pytest.approx([0.2, 0.6, 1.0, 1.0])
     learner = ResidualSac(5, 7, config)
     learner.set_learned_steps(50)
-    wanted = [0.3, 0.3, 0.3, 0.012, 0.012, 0.12, 0.75]
+    wanted = [0.18, 0.18, 0.18, 0.012, 0.012, 0.09, 0.75]
     assert learner.actor.residual_scale.tolist() == pytest.approx(wanted)
     assert learner.average.residual_scale.tolist() == pytest.approx(wanted)
 

@@ -79,5 +79,11 @@ def toy_config(**changes: object) -> ResidualConfig:
         "n_step": 1,
         "replay_capacity": 4000,
         "updates_per_step": 1.0,
+        "decision_steps": 1,
+        "gamma": 0.97,
+        "tau": 0.01,
+        "log_std_init": -2.0,
+        "log_std_max": -0.7,
+        "entropy_init": 0.005,
     }
     return ResidualConfig(**{**small, **changes})  # type: ignore[arg-type]
