@@ -11,10 +11,13 @@ from pld.residual.config import ResidualConfig
 from pld.tasks import TASKS, task_facts
 from pld.types import ACTION_DIM
 
+# What a specialist does otherwise where the task starts with a grasp: opening the hand drops what
+# is held, and episodes are short.
 HELD_GRIPPER_SCALE = 0.2
+HELD_DECISIONS = {"decision_steps": 2, "gamma": 0.94, "n_step": 1}
 LABELS = ("specialist", "whole")
 # So many that the base succeeds on 30-60 % of the starts.
-DEMONSTRATIONS = {"cube_pickup": 30, "peg_insertion": 12}
+DEMONSTRATIONS = {"cube_pickup": 14, "peg_insertion": 12}
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class FlywheelConfig:
     `labels` says which steps of a probing episode are learned from: the `specialist`'s, or the
     `whole` trajectory with the base's prefix, as in the paper.
     `chunk_horizon` steps are predicted and `execute_horizon` of them executed per inference.
-    Where a task starts with a grasp, the specialist's bound of the gripper is HELD_GRIPPER_SCALE.
+    Where a task starts with a grasp, the specialist's bound of the gripper is HELD_GRIPPER_SCALE,
+    and it decides as HELD_DECISIONS says.
     """
 
     tasks: tuple[str, ...] = ("cube_pickup",)
@@ -72,7 +76,7 @@ class FlywheelConfig:
         if not task_facts(task).grasped_at_start:
             return settings
         scale = (*settings.scale_for(ACTION_DIM)[:-1], HELD_GRIPPER_SCALE)
-        return replace(settings, residual_scale=scale)
+        return replace(settings, residual_scale=scale, **HELD_DECISIONS)  # type: ignore[arg-type]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, to be kept with the run."""
