@@ -200,7 +200,7 @@ LAZY = {
     "calibration": "pld.cli.calibration",
     "train": "pld.cli.train",
 }
-UNNAMED = ("pld.cli.flywheel", "pld.cli.stages")
+UNNAMED = ("pld.cli.flywheel", "pld.cli.stages", "pld_nodes.teleop_cli")
 
 
 def _register() -> None:

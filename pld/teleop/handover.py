@@ -82,6 +82,10 @@ class Handover:
             return self, "the policy has control already"
         return self._to_policy(), ""
 
+    def choosing(self, *, policy_after_release: bool) -> Handover:
+        """The operator's choice of what a release is followed by."""
+        return replace(self, policy_after_release=policy_after_release)
+
     def renewed(self) -> Handover:
         """At the start of an episode: the policy has control, the operator's choice stays."""
         return Handover(self.rate_hz, self.policy_after_release)
