@@ -155,29 +155,34 @@ def run_drill(
 
 @dataclass(frozen=True)
 class Takeover:
-    """From one press [robot time] to the first human command executed."""
+    """From one press [robot time] to the first human command executed; infinite when none was.
 
-    press_ns: int
-    executed_ns: int
-    policy_commands_after: int
+    `policy_steps` counts policy commands executed for steps that began after the press.
+    """
 
-    @property
-    def latency_ms(self) -> float:
-        return (self.executed_ns - self.press_ns) / 1e6
+    latency_ms: float
+    policy_steps: int
 
 
 def takeovers(episode: Episode, presses_ns: list[int]) -> list[Takeover]:
     """What each press came to, from the driver's own echo of executed commands."""
     applied = applied_commands(episode)
     sources = {c.value.step: c.value.source for c in episode.choices}
-    found = []
-    for press_ns in presses_ns:
-        later = [
-            (int(t), sources.get(int(s), ActionSource.HOLD))
-            for s, t in zip(applied.step, applied.t_ns, strict=True)
-            if t > press_ns
-        ]
-        first = next(i for i, (_, source) in enumerate(later) if source is ActionSource.HUMAN)
-        policy = sum(source is not ActionSource.HOLD for _, source in later[:first])
-        found.append(Takeover(press_ns, later[first][0], policy))
-    return found
+    began_ns = {a.value.step: a.t_ns for a in episode.arm_states}
+    executed = [
+        (int(t), int(s), sources.get(int(s), ActionSource.HOLD))
+        for s, t in zip(applied.step, applied.t_ns, strict=True)
+    ]
+    return [_takeover(press_ns, executed, began_ns) for press_ns in presses_ns]
+
+
+def _takeover(
+    press_ns: int, executed: list[tuple[int, int, ActionSource]], began_ns: dict[int, int]
+) -> Takeover:
+    policy = 0
+    for t_ns, step, source in executed:
+        if t_ns > press_ns and source is ActionSource.HUMAN:
+            return Takeover((t_ns - press_ns) / 1e6, policy)
+        if source is not ActionSource.HOLD and began_ns.get(step, 0) > press_ns:
+            policy += 1
+    return Takeover(float("inf"), policy)
