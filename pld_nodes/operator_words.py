@@ -29,6 +29,7 @@ class OperatorWords:
         self._node, self._log = node, node.get_logger()
         self._policy_after_release = after_release == "policy"
         self._episode = ("", -1)
+        self._chosen = False
         names = dict.fromkeys(name for row in SERVICES.values() for name in row)
         self._clients = {name: node.create_client(Trigger, name) for name in names}
         self._choice = node.create_client(SetBool, f"{ARBITRATOR}/policy_after_release")
@@ -47,18 +48,24 @@ class OperatorWords:
         if now == self._episode:
             return
         if msg.episode_id != self._episode[0]:
-            self._choose()
+            self._chosen = False
+            self.repeat_choice()
         self._episode = now
         reason = f": {msg.termination_reason}" if msg.termination_reason else ""
         running = msg.state == EpisodeStatus.RUNNING
         self._log.info(f"episode {msg.episode_id} {'runs' if running else 'ended' + reason}")
 
-    def _choose(self) -> None:
-        if self._choice.service_is_ready():
+    def repeat_choice(self) -> None:
+        """Tell the arbitrator what follows a release, until it has answered; it holds before."""
+        if not self._chosen and self._choice.service_is_ready():
             request = SetBool.Request(data=self._policy_after_release)
-            self._answered(self._choice.call_async(request), "policy_after_release")
-        else:
-            self._log.warning("no arbitrator heard what follows a release; the arm will hold")
+            future = self._choice.call_async(request)
+            future.add_done_callback(self._on_chosen)
+
+    def _on_chosen(self, done: Future) -> None:
+        if not self._chosen:
+            self._chosen = True
+            self._log.info(done.result().message)
 
     def _call(self, client: Client, name: str) -> None:
         if client.service_is_ready():

@@ -27,6 +27,7 @@ READ_TIMEOUT_S = 0.02
 STALE_S = 0.1
 LONGEST_DT_S = 0.2
 LOOK_AROUND_S = 1.0
+REPORT_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ class TeleopNode(GraphNode):
         if self._is_alone():
             with self._lock:
                 self._answer(msg)
-        if msg.step % 20 == 0:
+        if msg.step % REPORT_STEPS == 0:
+            self._words.repeat_choice()
             self._report(msg)
 
     def _answer(self, msg: ArmState) -> None:

@@ -77,13 +77,15 @@ class Operator:
         return float(np.linalg.norm(last.O_dP_EE[:3])) < 0.005
 
 
-def start_device(log: Path, device: str = "scripted", **parameters: object) -> subprocess.Popen:
+def start_device(
+    log: Path, device: str = "scripted", *, stdin: int = subprocess.PIPE, **parameters: object
+) -> subprocess.Popen[str]:
     """The teleoperation node as an operator starts it, its input at our hands."""
     flags = [part for n, v in parameters.items() for part in (f"--{n.replace('_', '-')}", str(v))]
     return subprocess.Popen(
         [sys.executable, "-m", "pld_nodes.cli", "teleop", device, *flags],
         cwd=ROOT,
-        stdin=subprocess.PIPE,
+        stdin=stdin,
         stdout=log.open("w"),
         stderr=subprocess.STDOUT,
         text=True,
@@ -125,7 +127,7 @@ def run_drill(
                 time.sleep(0.01)
             process = start_device(folder / "teleop.log", **device)
             operator = Operator(watcher, TwinLink(run.twin_dir / "twin.link"), process, folder)
-            operator.until(lambda: "episode" in (folder / "teleop.log").read_text())
+            operator.until(lambda: "after a release" in (folder / "teleop.log").read_text())
             operator.wait(1.5)
             found.append(operator)
             drill(operator)

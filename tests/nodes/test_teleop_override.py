@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -16,8 +17,8 @@ import pytest
 from domain_coordinator import domain_id
 
 from pld import parity
-from pld.bag_episodes import convert
 from pld.contract import ActionSpec
+from pld.conversion import convert
 from pld.recording.reader import Episode, read_episode
 from pld.run_folder import episode_folders
 from pld.safety.limits import load_limits
@@ -94,7 +95,7 @@ def _assert_human_data(episode: Episode) -> None:
     assert humans >= 5 * TRIALS
     assert episode.verdict.steps.interventions == humans
     assert episode.verdict.lost == 0
-    converted = convert(episode.folder, LIMITS, ActionSpec())
+    converted = convert(episode.folder, LIMITS, ActionSpec()).episode
     assert int((converted.source == ActionSource.HUMAN).sum()) == humans
     executed = {c.value.step: c.value.executed_action for c in episode.commands}
     steps = [c.value.step for c in episode.choices if c.value.source is ActionSource.HUMAN]
@@ -126,7 +127,7 @@ def test_in_doubt_the_arm_holds_and_the_operators_words_are_carried_out(tmp_path
     assert isinstance(lost_ms, float)
     assert lost_ms <= 100.0
     assert [name for name, fine in seen.items() if fine is not True] == []
-    assert len(seen) == 12
+    assert len(seen) == 14
     verdict = only_episode(tmp_path).verdict
     assert (verdict.outcome, verdict.termination_reason) == ("success", "operator_success")
 
@@ -180,22 +181,38 @@ def _lose_the_device(operator: Operator, seen: dict[str, object]) -> None:
 
 
 def _come_back_and_label(operator: Operator, seen: dict[str, object]) -> None:
-    log = operator.folder / "again.log"
-    operator.device = start_device(log)
+    """With the keyboard of a terminal this time."""
+    log, (ours, theirs) = operator.folder / "again.log", pty.openpty()
+    operator.device = start_device(log, "keyboard", stdin=theirs)
     try:
-        operator.until(lambda: "episode" in log.read_text())
+        operator.until(lambda: "after a release" in log.read_text())
         seen["a second teleop_node refuses to start"] = _second_is_refused(operator)
         operator.wait(1.5)
-        operator.say(keys=["stop"])
+        seen["a key held with Shift moves the arm"] = _type_upwards(operator, ours)
+        seen["and released it holds"] = holds_for(operator, 0.5)
+        os.write(ours, b" ")
         operator.until(lambda: "operator_stop" in operator.watcher.latched)
         seen["stop latches in the safety node"] = holds_for(operator, 0.5)
         cleared = operator.watcher.call("safety_node/clear").success
         seen["after it the arbitrator is paused"] = cleared and holds_for(operator, 1.0)
-        operator.say(keys=["success"])
+        os.write(ours, b"1")
         operator.until(lambda: not operator.watcher.running)
     finally:
         operator.device.kill()
         operator.device.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+def _type_upwards(operator: Operator, terminal: int) -> bool:
+    """Hold Shift R as a repeating keyboard does; whether the arm rose, and not by a policy."""
+    start_m = operator.watcher.states[-1].O_T_EE.p_m[2]
+    end_ns = operator.link.t_ns + 800_000_000
+    while operator.link.t_ns < end_ns:
+        os.write(terminal, b"R")
+        time.sleep(0.03)
+    operator.wait(1.2)
+    return bool(operator.watcher.states[-1].O_T_EE.p_m[2] > start_m + 0.02)
 
 
 def _second_is_refused(operator: Operator) -> bool:
