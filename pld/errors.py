@@ -31,6 +31,10 @@ class CameraError(PldError):
     """A camera is absent, silent or delivers unusable frames."""
 
 
+class TeleopError(PldError):
+    """A teleoperation device is absent, was lost, or says what nobody understands."""
+
+
 class RecordingError(PldError):
     """A bag could not be opened, written or read; what was written is kept."""
 

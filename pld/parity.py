@@ -5,12 +5,14 @@ The offline code is run on what was recorded and must give the recorded decision
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pld.contract import ActionSpec
 from pld.probing.arbitrator import Offers, choose
+from pld.probing.resumption import Resumption
 from pld.recording.reader import Episode
 from pld.safety.filter import filter_choice
 from pld.safety.limits import SafetyLimits
@@ -21,13 +23,18 @@ UNANSWERED = ("choice_missing",)
 
 @dataclass(frozen=True)
 class Parity:
-    """How many steps were compared, and the steps at which live and offline differ."""
+    """How many steps were compared, and the steps at which live and offline differ.
+
+    `late_humans`: steps whose human action came when the policy's had been chosen already; the
+    next step must be the human's.
+    """
 
     choices: int
     commands: int
     different_choices: tuple[int, ...]
     different_commands: tuple[int, ...]
     unanswered: tuple[int, ...]
+    late_humans: tuple[int, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -42,18 +49,17 @@ def check(episode: Episode, limits: SafetyLimits, spec: ActionSpec) -> Parity:
     commands = [c.value for c in episode.commands]
     answered = [c for c in commands if c.step in arms and c.step in choices]
     answered = [c for c in answered if c.reasons != UNANSWERED]
-    takeover, first = _takeover(episode)
     offers = _offers(episode)
     compared = [c for c in choices.values() if c.source is not ActionSource.HOLD]
+    late = _late_humans(compared, offers)
+    expected = _rechosen(choices, offers, _takeover(episode), Resumption.of(spec.rate_hz))
     return Parity(
         len(compared),
         len(answered),
         tuple(
             c.step
             for c in compared
-            if not _same_choice(
-                c, choose(c.step, c.step - first, takeover, offers.get(c.step, Offers()))
-            )
+            if not _same_choice(c, expected[c.step]) or {c.step - 1, c.step} <= late
         ),
         tuple(
             c.step
@@ -61,7 +67,35 @@ def check(episode: Episode, limits: SafetyLimits, spec: ActionSpec) -> Parity:
             if not _same_command(c, arms[c.step], choices[c.step], limits, spec)
         ),
         tuple(c.step for c in commands if c.reasons == UNANSWERED),
+        tuple(sorted(late)),
     )
+
+
+def _late_humans(compared: list[Choice], offers: Mapping[int, Offers]) -> set[int]:
+    """Steps of a policy for which a human action is recorded too."""
+    return {
+        c.step
+        for c in compared
+        if c.source is not ActionSource.HUMAN and offers.get(c.step, Offers()).human is not None
+    }
+
+
+def _rechosen(
+    choices: Mapping[int, Choice],
+    offers: Mapping[int, Offers],
+    takeover: tuple[int, int],
+    resumption: Resumption,
+) -> dict[int, Choice]:
+    """What the offline code chooses at every step, in order; who holds is the hand-over's."""
+    takeover_step, first = takeover
+    made: dict[int, Choice] = {}
+    for step in sorted(choices):
+        offered = offers.get(step, Offers())
+        if choices[step].source is not ActionSource.HUMAN:
+            offered = replace(offered, human=None)
+        made[step] = resumption.soften(choose(step, step - first, takeover_step, offered))
+        resumption = resumption.after(choices[step])
+    return made
 
 
 def _takeover(episode: Episode) -> tuple[int, int]:

@@ -21,11 +21,13 @@ from pld.probing.answers import Answers
 from pld.probing.arbitrator import NEVER, Offers, choose
 from pld.probing.episode import Episode, EpisodePlan, Want, begin, end, on_done, on_reward, on_step
 from pld.probing.horizon import latest_takeover
+from pld.probing.resumption import Resumption
 from pld.safety.watchdog import StepGuard
 from pld.tasks import task_facts
 from pld.types import ControlMode, EpisodeState, Outcome
 from pld_nodes.errands import PREPARING, Errands, Replies
 from pld_nodes.graph import MODES
+from pld_nodes.override import Desk, Override
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import EXIT_FAILED, GraphNode, run_node
 
@@ -81,6 +83,9 @@ class ArbitratorNode(GraphNode):
         self._guard = StepGuard()
         self._answers = Answers()
         self._arm: ArmState | None = None
+        self._resumption = Resumption.of(config.rate_hz)
+        desk = Desk(self._newest_step, self._is_running, self._answer, self._end, self._describe)
+        self._override = Override(self, config.rate_hz, desk)
         replies = Replies(self._done, self._fail)
         self._errands = Errands(self, config.task, config.scene, replies)
         self._publish_choice = self.publisher("arbitrator/choice").publish
@@ -88,6 +93,7 @@ class ArbitratorNode(GraphNode):
         self.subscribe("arm/state", self._on_state)
         self.subscribe("base/action", self._on_base_action)
         self.subscribe("residual/action", self._on_residual_action)
+        self.subscribe("teleop/action", self._override.on_human)
         self.subscribe("task/reward", self._on_reward)
         self.subscribe("recorder/status", self._on_recorder)
         if config.mode == "learn":
@@ -97,21 +103,25 @@ class ArbitratorNode(GraphNode):
         self.create_service(Trigger, "~/abort", self._on_abort)
 
     def _on_state(self, msg: ArmState) -> None:
-        answered = not self._guard.missed_previous()
+        answered, paused = not self._guard.missed_previous(), self._override.is_holding
         self._arm = msg
         self._guard = self._guard.on_state(msg.step)
         mode = ControlMode(msg.control_mode)
         if self._episode.index < 0:
             self._advance(begin(self._episode, self._t_ns))
-        self._advance(on_step(self._episode, self._t_ns, msg.step, mode, answered=answered))
+        self._advance(
+            on_step(self._episode, self._t_ns, msg.step, mode, answered=answered, paused=paused)
+        )
         self._errands.pursue(self._episode.want, mode, self._episode.seed)
         if self._episode.want is Want.FINISH:
             self.finish(EXIT_FAILED if self._episode.failed else 0)
         self._answers = self._answers.on_state(msg.step)
-        if self._is_running():
-            self._answer_if_complete()
-        else:
+        if not self._is_running():
+            self._override.rest()
+            self._resumption = Resumption.of(self._config.rate_hz)
             self._answer(Offers())
+        elif self._override.on_state(msg.step):
+            self._answer_if_complete()
         if msg.step % round(self._config.rate_hz) == 0:
             self._publish_status()
             self._report()
@@ -131,6 +141,8 @@ class ArbitratorNode(GraphNode):
         episode = self._episode
         if not self._is_running() or not self._guard.missed_previous():
             return
+        if not self._override.policy_may_act:
+            return
         step = self._guard.newest_step - episode.first_step
         offers = self._answers.complete(step, episode.takeover_step)
         if offers is not None:
@@ -144,6 +156,8 @@ class ArbitratorNode(GraphNode):
             return
         episode = self._episode
         choice = choose(step, step - episode.first_step, episode.takeover_step, offers)
+        choice = self._resumption.soften(choice)
+        self._resumption = self._resumption.after(choice)
         self._publish_choice(messages.choice_to_msg(choice, self._t_ns, episode.episode_id))
 
     def _on_reward(self, msg: Reward) -> None:
@@ -176,11 +190,19 @@ class ArbitratorNode(GraphNode):
         return response
 
     def _on_abort(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success = self._episode.state is EpisodeState.RUNNING
-        if response.success:
-            self._advance(end(self._episode, self._t_ns, Outcome.UNLABELLED, "operator_abort"))
+        response.success = self._end(Outcome.UNLABELLED, "operator_abort")
         response.message = f"episode {self._describe()}"
         return response
+
+    def _end(self, outcome: Outcome, reason: str) -> bool:
+        """End the running episode on the operator's word; False when none runs."""
+        running = self._episode.state is EpisodeState.RUNNING
+        if running:
+            self._advance(end(self._episode, self._t_ns, outcome, reason))
+        return running
+
+    def _newest_step(self) -> int:
+        return self._guard.newest_step
 
     def _done(self, want: Want) -> None:
         step, episode = self._guard.newest_step, self._episode
@@ -250,6 +272,7 @@ class ArbitratorNode(GraphNode):
             "starved of base actions" if starving else self._describe(),
             starved_steps=self._episode.starved_total,
             refused_answers=self._answers.refused,
+            **self._override.diagnostics(),
         )
 
 

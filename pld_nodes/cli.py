@@ -200,7 +200,7 @@ LAZY = {
     "calibration": "pld.cli.calibration",
     "train": "pld.cli.train",
 }
-UNNAMED = ("pld.cli.flywheel", "pld.cli.stages")
+UNNAMED = ("pld.cli.flywheel", "pld.cli.stages", "pld_nodes.teleop_cli")
 
 
 def _register() -> None:
@@ -211,6 +211,8 @@ def _register() -> None:
         app.add_typer(importlib.import_module(module).app)
     bench.command("learner")(importlib.import_module("pld.cli.bench_learner").bench_learner)
     app.add_typer(bench, name="bench")
+    bags = importlib.import_module("pld.cli.bag").app
+    bags.command("replay")(importlib.import_module("pld_nodes.replay_cli").replay)
 
 
 def main() -> None:

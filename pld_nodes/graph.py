@@ -61,7 +61,8 @@ class Process:
 
     `executable` is the node's module in `pld_nodes`, or a module path for a program of the twin.
     `parameters` names the launch parameters that it takes (see pld_nodes.parameters). A process
-    with `only_with` is part of a run that sets this launch parameter.
+    with `only_with` is part of a run that sets this launch parameter. Without `deployments` no run
+    starts it: an operator does, beside a run.
     """
 
     name: str
@@ -109,7 +110,7 @@ TOPICS: tuple[Topic, ...] = (
         f"{PLD}/ArmState",
         "franka_node",
         ("vla_node", "residual_node", "arbitrator_node", "safety_node", "reward_node"),
-        ("learner_node",),
+        ("learner_node", "teleop_node"),
         STREAM,
         150.0,
     ),
@@ -128,6 +129,15 @@ TOPICS: tuple[Topic, ...] = (
         ("arbitrator_node",),
         (),
         STREAM,
+    ),
+    Topic(
+        "teleop/action",
+        f"{PLD}/HumanAction",
+        "teleop_node",
+        ("arbitrator_node",),
+        (),
+        STREAM,
+        150.0,
     ),
     Topic(
         "arbitrator/choice",
@@ -153,7 +163,7 @@ TOPICS: tuple[Topic, ...] = (
         f"{PLD}/EpisodeStatus",
         "arbitrator_node",
         ("vla_node", "residual_node", "recorder_node"),
-        (),
+        ("teleop_node",),
         LATCHED,
     ),
     Topic("task/reward", f"{PLD}/Reward", "reward_node", ("arbitrator_node",), (), STREAM),
@@ -181,6 +191,7 @@ TOPICS: tuple[Topic, ...] = (
 )
 
 SIM_ONLY = (Deployment.SIM,)
+BY_HAND = ()
 PROCESSES: tuple[Process, ...] = (
     Process(
         "twin",
@@ -233,6 +244,7 @@ PROCESSES: tuple[Process, ...] = (
         ),
         on_exit=OnExit.FINISH_RUN,
     ),
+    Process("teleop_node", "teleop_node", (), BY_HAND),
 )
 
 

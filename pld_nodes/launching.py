@@ -6,6 +6,7 @@ Only this file imports `launch`, which a laptop without /opt/ros does not have.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,29 @@ def describe(deployment: Deployment) -> LaunchDescription:
     ]
     start = OpaqueFunction(function=_start, args=[deployment])
     return LaunchDescription([*arguments, start])
+
+
+def describe_replay() -> LaunchDescription:
+    """A bag played for viewing; its commands go under names that no driver reads."""
+    arguments = {
+        "bag": "an episode's folder, or its .mcap",
+        "rate": "times the pace of recording",
+        "start": "seconds to skip",
+    }
+    defaults = {"rate": "1.0", "start": "0.0"}
+    command = [sys.executable, "-m", "pld_nodes.replay", LaunchConfiguration("bag")]
+    for name in defaults:
+        command += [f"--{name}", LaunchConfiguration(name)]
+    environment = [SetEnvironmentVariable(n, v) for n, v in variables().items()]
+    declared = [
+        DeclareLaunchArgument(n, default_value=defaults.get(n), description=text)
+        for n, text in arguments.items()
+    ]
+    player = ExecuteProcess(cmd=command, name="replay", output="both")
+    ending = OnProcessExit(
+        target_action=player, on_exit=lambda *_: [EmitEvent(event=Shutdown(reason="bag ended"))]
+    )
+    return LaunchDescription([*declared, *environment, player, RegisterEventHandler(ending)])
 
 
 def _start(context: LaunchContext, deployment: Deployment) -> list[Any]:

@@ -16,6 +16,7 @@ from pld.config import from_mapping
 from pld.errors import ConfigError
 from pld.probing.arbitrator import NEVER
 from pld.probing.horizon import latest_takeover
+from pld.recording.viewing import PREFIX
 from pld.tasks import task_facts
 from pld_nodes.graph import MODES, Deployment, Process
 from pld_nodes.share import share_path
@@ -24,6 +25,7 @@ WEIGHTS = "FILE.safetensors"
 POLICIES = ("scripted", "expert", "sweep", "press", WEIGHTS)
 REALTIME = ("enforce", "ignore")
 RATES_HZ = (10.0, 20.0)
+REPLAY = PREFIX.strip("/")
 
 
 def _said(text: str, default: Any) -> Any:
@@ -78,6 +80,8 @@ class RunParameters:
             raise ConfigError(f"horizon_s: {self.horizon_s:g} is not from 0 to 3600")
         if self.seed < 0:
             raise ConfigError(f"seed: {self.seed} is negative")
+        if self.namespace.strip("/").split("/")[0] == REPLAY:
+            raise ConfigError(f"namespace: {self.namespace!r} is where bags are played for viewing")
         if "/" in self.run or self.run in (".", ".."):
             raise ConfigError(f"run: {self.run!r} is not a folder name")
         try:

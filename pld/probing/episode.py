@@ -36,6 +36,8 @@ class EpisodePlan:
     Times are robot time. `success_steps` consecutive steps of success end an episode;
     `grasped_at_start` closes the gripper once the scene is laid. The specialist takes over after a
     number of steps drawn from {0, ..., latest_takeover} by the episode's seed; never with NEVER.
+    An arm that holds because the operator said so, or fell silent, waits `away_s` in all; that time
+    is not the policy's.
     """
 
     run: str
@@ -48,6 +50,7 @@ class EpisodePlan:
     fault_timeout_s: float = 120.0
     record_timeout_s: float = 20.0
     starvation_s: float = 1.0
+    away_s: float = 120.0
     success_steps: int = 3
     grasped_at_start: bool = False
     latest_takeover: int = NEVER
@@ -70,6 +73,7 @@ class Episode:
     first_step: int = 0
     starved: int = 0
     starved_total: int = 0
+    paused: int = 0
     successes: int = 0
     outcome: Outcome = Outcome.UNLABELLED
     termination_reason: str = ""
@@ -137,14 +141,25 @@ def on_done(episode: Episode, want: Want, t_ns: int, step: int) -> Episode:
 
 
 def on_step(
-    episode: Episode, t_ns: int, step: int, mode: ControlMode, *, answered: bool
+    episode: Episode,
+    t_ns: int,
+    step: int,
+    mode: ControlMode,
+    *,
+    answered: bool,
+    paused: bool = False,
 ) -> Episode:
-    """One control step passed; `answered` says whether the step before it had a base action."""
+    """One control step passed; `answered` says whether the step before it had a base action.
+
+    `paused`: on the step before, the arm held for the operator's sake.
+    """
     if mode is ControlMode.FAULT and episode.state is EpisodeState.RUNNING:
         return end(episode, t_ns, Outcome.FAILURE, "robot_fault")
     if mode is ControlMode.FAULT and episode.state is EpisodeState.RESETTING:
         return _await_recovery(episode, t_ns)
     if episode.state is EpisodeState.RUNNING:
+        if paused:
+            return _paused_step(episode, t_ns)
         return _running_step(episode, t_ns, step, answered=answered)
     if episode.want is Want.NOTHING or episode.finished:
         return episode
@@ -190,8 +205,16 @@ def _running_step(episode: Episode, t_ns: int, step: int, *, answered: bool) -> 
     )
     if starved > episode.plan.starvation_s * episode.plan.rate_hz:
         return end(episode, t_ns, Outcome.FAILURE, "base_policy_silent")
-    if step - episode.first_step >= episode.plan.horizon_steps:
+    if step - episode.first_step - episode.paused >= episode.plan.horizon_steps:
         return end(episode, t_ns, Outcome.FAILURE, "horizon")
+    return episode
+
+
+def _paused_step(episode: Episode, t_ns: int) -> Episode:
+    """A step on which the arm waited for the operator; it counts for no horizon."""
+    episode = replace(episode, paused=episode.paused + 1, starved=0)
+    if episode.paused > episode.plan.away_s * episode.plan.rate_hz:
+        return end(episode, t_ns, Outcome.UNLABELLED, "operator_away")
     return episode
 
 

@@ -1,1 +1,1 @@
-"""Teleoperation devices."""
+"""Teleoperation: devices, their readings as actions in base axes, and who has control."""

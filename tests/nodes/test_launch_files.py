@@ -103,3 +103,15 @@ def test_the_end_of_a_process_ends_the_launch_and_notes_the_reason(tmp_path: Pat
 def test_a_bad_argument_fails_before_any_process_starts(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown task 'cube'"):
         start(load("sim"), output_dir=str(tmp_path), task="cube")
+
+
+def test_replay_launch_runs_the_guarded_player_and_ends_with_it() -> None:
+    entities = load("replay").args[0]
+    declared = {e.args[0]: e.kwargs for e in entities if kind(e) == "DeclareLaunchArgument"}
+    assert set(declared) == {"bag", "rate", "start"}
+    assert declared["bag"]["default_value"] is None
+    players = [e for e in entities if kind(e) == "ExecuteProcess"]
+    command = [getattr(part, "args", [part])[0] for part in players[0].kwargs["cmd"]]
+    assert command[1:] == ["-m", "pld_nodes.replay", "bag", "--rate", "rate", "--start", "start"]
+    (handler,) = [e.args[0] for e in entities if kind(e) == "RegisterEventHandler"]
+    assert kind(handler.kwargs["on_exit"](None, None)[0]) == "EmitEvent"

@@ -40,6 +40,8 @@ from pld_nodes.run import check_ports_free, check_reachable, check_writable
         ("alpha:=1.2", "probing alpha is 1.2; it must be in [0, 1]"),
         ("depth:=maybe", "'maybe' is not a bool; valid: true, false"),
         ("run:=../x", "is not a folder name"),
+        ("namespace:=replay", "where bags are played"),
+        ("namespace:=/replay/pld", "where bags are played"),
     ],
 )
 def test_a_wrong_argument_is_refused_with_value_and_valid_ones(argument: str, words: str) -> None:

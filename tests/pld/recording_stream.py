@@ -29,6 +29,7 @@ TYPES = {
     WRIST: bag.IMAGE,
     ARM: bag.ARM_STATE,
     "/pld/base/action": bag.BASE_ACTION,
+    "/pld/teleop/action": bag.HUMAN_ACTION,
     "/pld/arbitrator/choice": bag.CHOICE,
     "/pld/arm/command": bag.ARM_COMMAND,
     "/pld/task/reward": bag.REWARD,

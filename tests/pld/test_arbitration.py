@@ -94,6 +94,32 @@ def test_a_second_without_base_actions_ends_it_but_one_answer_restarts_the_count
     assert episode.termination_reason == "base_policy_silent"
 
 
+def test_waiting_for_the_operator_counts_for_no_horizon_and_starves_nobody() -> None:
+    episode = running()
+    for step in range(101, 161):
+        episode = on_step(episode, 1, step, ControlMode.HOLDING, answered=False, paused=True)
+        assert episode.state is EpisodeState.RUNNING
+    for step in range(161, 180):
+        episode = on_step(episode, 1, step, ControlMode.TRACKING, answered=True)
+        assert episode.state is EpisodeState.RUNNING
+    episode = on_step(episode, 1, 180, ControlMode.TRACKING, answered=True)
+    assert episode.termination_reason == "horizon"
+
+
+def test_an_operator_who_stays_away_ends_the_episode_unlabelled() -> None:
+    episode = running(replace(PLAN, away_s=2.0))
+    for step in range(101, 141):
+        episode = on_step(episode, 1, step, ControlMode.HOLDING, answered=True, paused=True)
+        assert episode.state is EpisodeState.RUNNING
+    episode = on_step(episode, 1, 141, ControlMode.HOLDING, answered=True, paused=True)
+    assert (episode.termination_reason, episode.outcome) == ("operator_away", Outcome.UNLABELLED)
+
+
+def test_a_fault_during_a_pause_ends_the_episode() -> None:
+    episode = on_step(running(), 5, 101, ControlMode.FAULT, answered=True, paused=True)
+    assert episode.termination_reason == "robot_fault"
+
+
 def test_a_robot_fault_ends_the_running_episode() -> None:
     episode = on_step(running(), 5, 101, ControlMode.FAULT, answered=True)
     assert episode.termination_reason == "robot_fault"

@@ -176,6 +176,20 @@ def test_a_lab_machine_gets_the_same_versions_and_no_ros_wheel() -> None:
     assert not [name for name, _ in lab if name.startswith("ros-")]
 
 
+def test_optional_devices_are_pinned_with_hashes_and_never_required() -> None:
+    text = (REQUIREMENTS / "teleop.txt").read_text()
+    optional = {name for name, _ in pins_of(REQUIREMENTS / "teleop.txt")}
+    loaded = re.findall(
+        r"import_module\(\"(\w+)\"\)",
+        "".join(path.read_text() for path in (ROOT / "pld" / "teleop").glob("*.py")),
+    )
+    assert set(loaded) == {"evdev", "pyspacemouse"}
+    assert set(loaded) <= optional
+    assert not set(loaded) & {name for name, _ in direct_pins()}
+    entries = [e for e in re.split(r"\n(?=\S)", text.strip()) if not e.startswith("#")]
+    assert all(re.search(r"\n    --hash=sha256:[0-9a-f]{64}", entry) for entry in entries)
+
+
 def test_torch_is_pinned_apart_from_the_locks() -> None:
     assert "torch" in {name for name, _ in pins_of(REQUIREMENTS / "torch.txt")}
     locked = {name for lock in ("lock.txt", "lab.txt") for name, _ in pins_of(REQUIREMENTS / lock)}

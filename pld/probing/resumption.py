@@ -1,0 +1,47 @@
+"""How the policy comes back after a human acted: its motion grows over a few steps; pure.
+
+The rule looks at choices alone, so that it gives the same when a bag is checked offline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pld.types import ActionSource, Choice
+
+RAMP_S = 0.5
+POLICY_SOURCES = (ActionSource.BASE, ActionSource.SPECIALIST)
+
+
+def ramp_steps(rate_hz: float) -> int:
+    """Control steps over which the policy's motion grows to its whole size."""
+    return max(1, round(RAMP_S * rate_hz))
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """`done`: policy steps since a human last acted, at most `steps`, which is all of them."""
+
+    steps: int
+    done: int
+
+    @classmethod
+    def of(cls, rate_hz: float) -> Resumption:
+        """At the start of an episode: nobody acted yet, so nothing is softened."""
+        return cls(ramp_steps(rate_hz), ramp_steps(rate_hz))
+
+    def soften(self, choice: Choice) -> Choice:
+        """A policy's choice with its motion scaled; its gripper, and others' choices, as made."""
+        if choice.source not in POLICY_SOURCES or self.done >= self.steps:
+            return choice
+        action = choice.action.copy()
+        action[:6] *= (self.done + 1) / (self.steps + 1)
+        return replace(choice, action=action)
+
+    def after(self, choice: Choice) -> Resumption:
+        """After `choice` was made; steps on which the arm held count for nothing."""
+        if choice.source is ActionSource.HUMAN:
+            return replace(self, done=0)
+        if choice.source in POLICY_SOURCES:
+            return replace(self, done=min(self.done + 1, self.steps))
+        return self

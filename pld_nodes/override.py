@@ -1,0 +1,150 @@
+"""The operator's side of the arbitrator: human actions, and the words that end or pause episodes.
+
+Decisions are the hand-over's (pld.teleop.handover); here they meet topics and services.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from pld_interfaces.msg import HumanAction
+from std_srvs.srv import SetBool, Trigger
+
+from pld.probing.arbitrator import Offers
+from pld.recording.translate import TeleopAction, human_action
+from pld.safety.watchdog import EarlyAnswer
+from pld.teleop.handover import Control, Handover
+from pld.types import Outcome
+from pld_nodes.ros.node import GraphNode
+
+ENDINGS = {
+    "success": (Outcome.SUCCESS, "operator_success"),
+    "failure": (Outcome.FAILURE, "operator_failure"),
+    "discard": (Outcome.UNLABELLED, "operator_discard"),
+}
+Respond = Callable[[Trigger.Request, Trigger.Response], Trigger.Response]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the override asks of the arbitrator.
+
+    `answer` chooses among offers for the newest step, once a step; `end` ends the running episode
+    and is False when none runs.
+    """
+
+    newest_step: Callable[[], int]
+    is_running: Callable[[], bool]
+    answer: Callable[[Offers], None]
+    end: Callable[[Outcome, str], bool]
+    describe: Callable[[], str]
+
+
+class Override:
+    """Feeds human actions and the operator's services to the hand-over."""
+
+    def __init__(self, node: GraphNode, rate_hz: float, desk: Desk) -> None:
+        self._log, self._desk = node.get_logger(), desk
+        self._handover = Handover(rate_hz)
+        self._early: EarlyAnswer[TeleopAction] = EarlyAnswer()
+        for name in ENDINGS:
+            node.create_service(Trigger, f"~/{name}", self._ending(name))
+        node.create_service(Trigger, "~/pause", self._on_pause)
+        node.create_service(Trigger, "~/resume", self._on_resume)
+        node.create_service(SetBool, "~/policy_after_release", self._on_policy_after_release)
+
+    @property
+    def policy_may_act(self) -> bool:
+        """Whether the policy has control."""
+        return self._handover.control is Control.POLICY
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether the arm holds for the operator's sake."""
+        return self._handover.control is Control.HOLDING
+
+    def rest(self) -> None:
+        """No episode runs: nobody has control, the operator's choice stays."""
+        self._handover, self._early = self._handover.renewed(), EarlyAnswer()
+
+    def on_state(self, step: int) -> bool:
+        """A control step began; answer it if that is the operator's, else say True."""
+        early = self._early.due(step)
+        if early is not None:
+            self._take(early)
+        self._become(self._handover.on_step(step))
+        if self.is_holding:
+            self._desk.answer(Offers())
+        return self.policy_may_act
+
+    def on_human(self, msg: HumanAction) -> None:
+        """A person's action: for the newest step, for the coming one, or late."""
+        if not self._desk.is_running():
+            return
+        said = human_action(msg)
+        if said.step > self._desk.newest_step():
+            self._early = EarlyAnswer(said.step, said)
+            return
+        held_before = self.is_holding
+        self._take(said)
+        if self.is_holding and not held_before:
+            self._desk.answer(Offers())
+
+    def diagnostics(self) -> dict[str, object]:
+        """What /diagnostics says of it."""
+        return {
+            "control": self._handover.control.value,
+            "pending": self._handover.pending.value,
+            "takeovers": self._handover.takeovers,
+        }
+
+    def _take(self, said: TeleopAction) -> None:
+        deadman = said.deadman and bool(np.all(np.isfinite(said.action)))
+        self._become(self._handover.on_human(said.step, deadman=deadman))
+        if deadman and said.step == self._desk.newest_step():
+            self._desk.answer(Offers(human=said.action))
+
+    def _become(self, handover: Handover) -> None:
+        before, self._handover = self._handover, handover
+        if before.control is not handover.control:
+            pending = handover.pending.value if self.is_holding else ""
+            self._log.warning(f"control: {handover.control.value} {pending}".rstrip())
+
+    def _ending(self, name: str) -> Respond:
+        outcome, reason = ENDINGS[name]
+
+        def respond(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            response.success = self._desk.end(outcome, reason)
+            response.message = f"episode {self._desk.describe()}"
+            if not response.success:
+                response.message += f"; {name} ends a running episode only"
+            return response
+
+        return respond
+
+    def _on_pause(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._desk.is_running()
+        if response.success:
+            self._become(self._handover.pause(self._desk.newest_step()))
+            response.message = "paused; go on with arbitrator_node/resume"
+        else:
+            response.message = f"only a running episode can pause: {self._desk.describe()}"
+        return response
+
+    def _on_resume(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        handover, refusal = self._handover.resume()
+        self._become(handover)
+        response.success = not refusal
+        response.message = refusal or "the policy has control"
+        return response
+
+    def _on_policy_after_release(
+        self, request: SetBool.Request, response: SetBool.Response
+    ) -> SetBool.Response:
+        self._handover = self._handover.choosing(policy_after_release=request.data)
+        response.success = True
+        what = "the policy goes on" if request.data else "the arm holds"
+        response.message = f"after a release {what}"
+        return response

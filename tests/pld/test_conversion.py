@@ -1,0 +1,204 @@
+"""Bags as training data: whoever acted is the source, what was executed is the label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pld import parity
+from pld.contract import ActionSpec
+from pld.conversion import convert
+from pld.errors import ContractError
+from pld.probing.arbitrator import Offers, choose
+from pld.recording import bag
+from pld.recording.bag import RawMessage
+from pld.recording.decoding import decoder
+from pld.recording.labels import Label, append_label
+from pld.recording.reader import read_episode
+from pld.recording.schemas import schema_text
+from pld.recording.translate import arm_state
+from pld.safety.filter import filter_choice, hold_command
+from pld.safety.limits import SafetyLimits, load_limits
+from pld.types import ActionSource, ArmState, Command
+from tests.pld.recording_stream import (
+    ARM,
+    EPISODE,
+    FRONT,
+    WRIST,
+    Stream,
+    arm_cdr,
+    build,
+    cdr,
+    header,
+    image_cdr,
+    session,
+    settle,
+    status_cdr,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+NS = 1_000_000_000
+FIRST, SPEC = 100, ActionSpec()
+BASE = np.array([0.1, 0.2, 0.0, 0.0, 0.0, 0.1, 1.0])
+HUMAN = np.array([0.0, -0.9, 0.9, 0.0, 0.2, 0.0, -1.0])
+B, H, O = ActionSource.BASE, ActionSource.HUMAN, ActionSource.HOLD  # noqa: E741
+
+
+@pytest.fixture(scope="module")
+def limits() -> SafetyLimits:
+    return load_limits(ROOT / "launch" / "config" / "limits_fr3.yaml")
+
+
+class Intervened(Stream):
+    """An episode at 20 Hz in which each step was chosen as `sources` says, by the genuine code."""
+
+    def __init__(self, limits: SafetyLimits, sources: list[ActionSource]) -> None:
+        super().__init__()
+        self._limits, self._sources = limits, sources
+        self.silent_base: set[int] = set()
+        self.tampered: set[int] = set()
+        self.commands: list[Command] = []
+
+    def whole(self) -> Iterator[RawMessage]:
+        yield self.message(EPISODE, status_cdr(0, "e0", 2, FIRST))
+        for count, source in enumerate(self._sources):
+            yield from self._decided(FIRST + count, source)
+        end_ns = (FIRST + len(self._sources)) * NS // 20
+        yield self.message(ARM, arm_cdr(end_ns, FIRST + len(self._sources)))
+        yield self.message(EPISODE, status_cdr(end_ns, "e0", 3, FIRST, 1, "operator_success"))
+
+    def _decided(self, step: int, source: ActionSource) -> Iterator[RawMessage]:
+        t_ns = step * NS // 20
+        self.now_ns += 50_000_000
+        rgb = np.full((240, 424, 3), step % 256, np.uint8)
+        for camera in (FRONT, WRIST):
+            yield self.message(camera, image_cdr(t_ns - 10_000_000, rgb))
+        state = arm_cdr(t_ns, step)
+        yield self.message(ARM, state)
+        common = {"header": header(t_ns), "step": step}
+        if step not in self.silent_base:
+            seen = [header(t_ns - 10_000_000).stamp] * 2
+            base = cdr(bag.BASE_ACTION, **common, image_stamps=seen, chunk_horizon=1, chunk=BASE)
+            yield self.message("/pld/base/action", base)
+        human = cdr(
+            bag.HUMAN_ACTION, **common, deadman=source is H, human_action=HUMAN, device="scripted"
+        )
+        yield self.message("/pld/teleop/action", human)
+        arm = arm_state(decoder(bag.ARM_STATE, schema_text(bag.ARM_STATE))(state))
+        yield from self._let_through(arm, source, common)
+
+    def _let_through(self, arm: ArmState, source: ActionSource, common) -> Iterator[RawMessage]:
+        offers = {B: Offers(base=BASE), H: Offers(human=HUMAN), O: Offers()}[source]
+        choice = choose(arm.step, arm.step - FIRST, -1, offers)
+        command = filter_choice(choice, arm, self._limits, SPEC)
+        if source is O:
+            command = hold_command(arm, "hold_chosen")
+        if arm.step in self.tampered:
+            command = replace(command, executed_action=command.executed_action * 0.5)
+        self.commands.append(command)
+        yield self.message(
+            "/pld/arbitrator/choice",
+            cdr(
+                bag.CHOICE,
+                **common,
+                source=int(source),
+                action=choice.action,
+                is_intervention=source is H,
+            ),
+        )
+        position = build("geometry_msgs/msg/Point", **_named("xyz", command.target.p_m))
+        turn = build("geometry_msgs/msg/Quaternion", **_named("xyzw", command.target.q_xyzw))
+        yield self.message(
+            "/pld/arm/command",
+            cdr(
+                bag.ARM_COMMAND,
+                **common,
+                target=build("geometry_msgs/msg/Pose", position=position, orientation=turn),
+                gripper_open=command.gripper_open,
+                hold=command.hold,
+                executed_action=command.executed_action,
+                reasons=list(command.reasons),
+            ),
+        )
+
+
+def _named(names: str, values: np.ndarray) -> dict[str, float]:
+    return dict(zip(names, map(float, values), strict=True))
+
+
+def recorded(run_dir: Path, stream: Intervened) -> Path:
+    recorder = session(run_dir)
+    for message in stream.whole():
+        recorder.on_message(message)
+    settle(recorder)
+    return run_dir / "episodes" / "e0"
+
+
+SOURCES = [B] * 5 + [H] * 4 + [O] * 3 + [H] * 2
+
+
+def test_an_intervention_is_human_data_labelled_with_what_was_executed(tmp_path, limits) -> None:
+    stream = Intervened(limits, SOURCES)
+    found = convert(recorded(tmp_path, stream), limits, SPEC).episode
+    assert list(found.source) == [B] * 5 + [H] * 6
+    executed = [c.executed_action for c in stream.commands if not c.hold]
+    np.testing.assert_array_equal(found.executed, np.clip(executed, -1, 1).astype(np.float32))
+    assert found.executed[5, 1] < -0.5
+    assert found.executed[5, 6] == -1.0
+    np.testing.assert_array_equal(found.base, np.tile(BASE, (11, 1)).astype(np.float32))
+    assert (found.success, found.takeover_step) == (True, -1)
+    kept = [FIRST + i for i, source in enumerate(SOURCES) if source is not O]
+    np.testing.assert_array_equal(found.images[:, 0, 0, 0, 0], kept)
+    np.testing.assert_array_equal(found.images[:, 1, 0, 0, 0], kept)
+
+
+def test_the_verdict_counts_the_interventions(tmp_path, limits) -> None:
+    folder = recorded(tmp_path, Intervened(limits, SOURCES))
+    episode = read_episode(folder)
+    assert episode.verdict.steps.interventions == 6
+    assert episode.verdict.termination_reason == "operator_success"
+    deadman = [h.value.step for h in episode.human_actions if h.value.deadman]
+    assert deadman == [FIRST + i for i, source in enumerate(SOURCES) if source is H]
+
+
+def test_a_step_that_the_base_did_not_answer_is_left_out_and_counted(tmp_path, limits) -> None:
+    stream = Intervened(limits, SOURCES)
+    stream.silent_base = {FIRST + 6}
+    found = convert(recorded(tmp_path, stream), limits, SPEC)
+    assert list(found.episode.source) == [B] * 5 + [H] * 5
+    assert found.held_steps == 4
+
+
+def test_a_label_given_later_wins_and_a_discarded_episode_is_no_success(tmp_path, limits) -> None:
+    folder = recorded(tmp_path, Intervened(limits, SOURCES))
+    append_label(folder, Label("unlabelled", "operator", 1))
+    assert not convert(folder, limits, SPEC).episode.success
+
+
+def test_a_command_that_does_not_follow_from_its_choice_is_refused(tmp_path, limits) -> None:
+    stream = Intervened(limits, SOURCES)
+    stream.tampered = {FIRST + 7}
+    with pytest.raises(ContractError, match="0 choices and 1 commands of 14 do not follow"):
+        convert(recorded(tmp_path, stream), limits, SPEC)
+
+
+def test_a_policy_that_goes_on_beside_a_recorded_human_is_refused(tmp_path, limits) -> None:
+    class Deaf(Intervened):
+        def _let_through(self, arm, source, common):
+            yield from super()._let_through(arm, B if source is H else source, common)
+
+    folder = recorded(tmp_path, Deaf(limits, SOURCES))
+    found = parity.check(read_episode(folder), limits, SPEC)
+    assert found.late_humans == (105, 106, 107, 108, 112, 113)
+    assert found.different_choices == (106, 107, 108, 113)
+    with pytest.raises(ContractError):
+        convert(folder, limits, SPEC)
+
+
+def test_an_episode_in_which_nobody_moved_is_refused(tmp_path, limits) -> None:
+    with pytest.raises(ContractError, match="no step"):
+        convert(recorded(tmp_path, Intervened(limits, [O] * 4)), limits, SPEC)
