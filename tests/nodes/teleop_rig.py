@@ -26,7 +26,7 @@ from pld_nodes.supervisor import RunFailedError
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "pld"
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 @dataclass
@@ -97,7 +97,7 @@ def start_device(
 def run_drill(
     folder: Path, address: str, drill: Callable[[Operator], None], *arguments: str, **device: object
 ) -> Operator:
-    """Run the graph, start the device once the arm moves, do the drill, and end the run."""
+    """Run the graph with the device beside it, do the drill once the arm moves, end the run."""
     run = prepare(
         parse_arguments(
             Deployment.SIM,
@@ -119,13 +119,12 @@ def run_drill(
     failures: list[BaseException] = []
 
     def operate(watcher: ArmWatcher) -> None:
-        process = None
+        process = start_device(folder / "teleop.log", **device)
         try:
             deadline = time.monotonic() + PATIENCE_S
             while not watcher.moving():
                 assert time.monotonic() < deadline, "the arm never moved"
                 time.sleep(0.01)
-            process = start_device(folder / "teleop.log", **device)
             operator = Operator(watcher, TwinLink(run.twin_dir / "twin.link"), process, folder)
             operator.until(lambda: "after a release" in (folder / "teleop.log").read_text())
             operator.wait(1.5)
@@ -135,9 +134,8 @@ def run_drill(
             failures.append(error)
         finally:
             supervisor.stop_requested = True
-            if process is not None:
-                process.kill()
-                process.wait()
+            process.kill()
+            process.wait()
 
     with ArmWatcher(NAMESPACE) as watcher:
         thread = threading.Thread(target=operate, args=(watcher,), daemon=True)

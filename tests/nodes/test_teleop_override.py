@@ -49,6 +49,7 @@ def only_episode(folder: Path) -> Episode:
     return read_episode(episode_folders(folder / "r")[0])
 
 
+@pytest.mark.timeout(600)
 def test_a_human_takes_over_at_the_next_step_and_the_policy_comes_back_gently(
     tmp_path: Path,
 ) -> None:
@@ -116,6 +117,7 @@ def holds_for(operator: Operator, robot_s: float) -> bool:
     return modes == {ControlMode.HOLDING}
 
 
+@pytest.mark.timeout(600)
 def test_in_doubt_the_arm_holds_and_the_operators_words_are_carried_out(tmp_path: Path) -> None:
     seen: dict[str, object] = {}
 
