@@ -68,6 +68,10 @@ def _share_of_singularity(
     if slow is None or stop is None:
         return 1.0
     ahead = condition_number(jacobian(q_rad + dq_rad, arm.reference.p_m + delta_m))
-    if ahead <= slow or ahead <= condition_number(jacobian(q_rad, arm.reference.p_m)):
+    if ahead <= slow:
+        return 1.0
+    here = condition_number(jacobian(q_rad, arm.reference.p_m))
+    measured = condition_number(jacobian(arm.q_rad, arm.O_T_EE.p_m))
+    if ahead <= min(here, measured):
         return 1.0
     return float(np.clip((stop - ahead) / (stop - slow), 0.0, 1.0))

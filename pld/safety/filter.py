@@ -17,6 +17,8 @@ from pld.safety.zone import box_half_spaces, excess_m, half_spaces, nearest_insi
 from pld.types import ActionSource, ArmState, Array, Choice, Command, Pose
 
 EPSILON = 1e-9
+# A policy's action is meant to be within 1; ten times that is a defect (units, a blown-up network).
+ABSURD = 10.0
 
 
 def hold_command(arm: ArmState, reason: str) -> Command:
@@ -29,9 +31,9 @@ def hold_command(arm: ArmState, reason: str) -> Command:
 def filter_choice(choice: Choice, arm: ArmState, limits: SafetyLimits, spec: ActionSpec) -> Command:
     """Bound `choice` for the arm as it is; every change is named in `Command.reasons`.
 
-    Order of the bounds: finite numbers, force, unit range, speed, acceleration, joint limits and
-    singularities, workspace box and zone, orientation box, step, lead over the measured pose; the
-    last one wins because it is what a blocked arm lurches by.
+    Order of the bounds: finite and sensible numbers, force, unit range, speed, acceleration, joint
+    limits and singularities, workspace box and zone, orientation box, step, lead over the measured
+    pose; the last one wins because it is what a blocked arm lurches by.
     """
     refusal = _refusal(choice, arm, limits)
     if refusal:
@@ -63,6 +65,8 @@ def _refusal(choice: Choice, arm: ArmState, limits: SafetyLimits) -> str:
     action = np.asarray(choice.action, dtype=float)
     if action.shape != (7,) or not np.all(np.isfinite(action)):
         return "not_finite"
+    if np.any(np.abs(action) > ABSURD):
+        return "absurd"
     if not _is_plausible(arm):
         return "arm_not_finite"
     if float(np.linalg.norm(arm.O_F_ext_hat_K[:3])) > limits.max_force_n:

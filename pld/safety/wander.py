@@ -29,6 +29,6 @@ def wandering_actions(seed: int) -> Iterator[Array]:
             elif kind == 2:
                 yield rng.uniform(-3.0, 3.0, 7)
             elif kind == 3:
-                yield push * 10.0 ** rng.uniform(0.0, 300.0)
+                yield push * 10.0 ** rng.choice([0.5, 0.8, 300.0])
             else:
                 yield np.where(rng.uniform(size=7) < 0.05, np.nan, np.sign(rng.normal(size=7)))

@@ -21,6 +21,7 @@ SPECIFICATION = {
     "operator_stop": (Action.STOP, True, False, True),
     "arm_state_lost": (Action.STOP, True, False, True),
     "not_finite": (Action.HOLD, True, True, True),
+    "absurd": (Action.HOLD, True, True, True),
     "force_ceiling": (Action.HOLD, False, False, True),
     "choice_missing": (Action.HOLD, False, True, True),
 }
@@ -49,7 +50,7 @@ def test_the_table_is_the_specification_ordered_by_severity() -> None:
     )
     severities = [cause.action for cause in failsafe.TABLE]
     assert severities == sorted(severities, reverse=True)
-    assert len(STATES) == 3**7 * 2**2
+    assert len(STATES) == 3**8 * 2**2
 
 
 def test_in_every_state_the_most_severe_cause_decides_and_only_it_names_the_command() -> None:

@@ -23,7 +23,8 @@ SWEEP = settings(max_examples=300, deadline=None, derandomize=True)
 
 unit = st.floats(-1.0, 1.0)
 number = st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(ADVERSARIAL))
-entry = st.one_of(unit, number)
+entry = st.one_of(unit, unit, unit, st.floats(-10.0, 10.0), st.sampled_from([10.0, 1 + 1e-12]))
+hostile = st.one_of(unit, unit, entry, entry, number)
 
 
 def share(name: str) -> st.SearchStrategy[float]:
@@ -125,10 +126,16 @@ def filtered(action, arm: ArmState, limits: SafetyLimits, rate_hz: float) -> Com
 def test_no_limit_is_ever_exceeded_wherever_it_is_set(data, rate_hz: float) -> None:
     limits = data.draw(limits_in_range())
     arm = data.draw(arm_inside(limits))
-    action = data.draw(st.lists(entry, min_size=7, max_size=7))
+    action = data.draw(
+        st.lists(data.draw(st.sampled_from([entry, hostile])), min_size=7, max_size=7)
+    )
     command = filtered(action, arm, limits, rate_hz)
     target = command.target
-    assert not command.hold
+    absurd = max(np.abs(action)) > 10.0
+    assert (command.hold, "absurd" in command.reasons) == (absurd, absurd)
+    if absurd:
+        np.testing.assert_array_equal(target.p_m, arm.O_T_EE.p_m)
+        return
     assert np.isfinite([*target.p_m, *target.q_xyzw, *command.executed_action]).all()
     assert abs(np.linalg.norm(target.q_xyzw) - 1.0) < 1e-9
     assert -1.0 <= command.gripper_open <= 1.0
@@ -150,7 +157,7 @@ def test_no_limit_is_ever_exceeded_wherever_it_is_set(data, rate_hz: float) -> N
 def test_a_changed_action_has_a_reason_and_an_unchanged_one_has_none(data) -> None:
     limits = data.draw(limits_in_range())
     arm = data.draw(arm_inside(limits))
-    action = data.draw(st.lists(entry, min_size=7, max_size=7))
+    action = data.draw(st.lists(hostile, min_size=7, max_size=7))
     command = filtered(action, arm, limits, 20.0)
     if not np.allclose(command.executed_action, action, atol=1e-6):
         assert command.reasons
