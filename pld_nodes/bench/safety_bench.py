@@ -30,7 +30,8 @@ from pld_nodes.parameters import parse_arguments
 from pld_nodes.run import PreparedRun, prepare
 from pld_nodes.supervisor import RunFailedError, Supervisor
 
-MOVING_S, RECOVERY_S, SIGN_S = 60.0, 40.0, 3.0
+MOVING_S, RECOVERY_S, SIGN_S = 60.0, 30.0, 8.0
+PER_RUN = 12
 CHOSEN = "hold_chosen"
 COMPLAINTS = ("error:", "fatal", "traceback")
 
@@ -107,7 +108,7 @@ class Session:
                 supervisor.stop_requested = True
 
     def _inject_all(self, field_: Field) -> None:
-        while self.queue and self._until(field_.watcher.moving, MOVING_S):
+        while self.queue and self._until(lambda: self._moves(field_), MOVING_S):
             fault = self.queue.pop(0)
             trial = self._attempt(field_, fault)
             self.trials.append(trial)
@@ -116,7 +117,17 @@ class Session:
                 self.last_kill = (fault, trial)
                 return
             if not self._recovered(field_):
+                self.say("bench", "the operator could not clear it; a new run")
                 return
+        if self.queue:
+            self.say("bench", "the arm does not move; a new run")
+
+    def _moves(self, field_: Field) -> bool:
+        """Whether the arm moves; a fault that showed late is cleared."""
+        watcher = field_.watcher
+        if watcher.states and (watcher.states[-1].errors or watcher.latched):
+            self._recovered(field_)
+        return watcher.moving()
 
     def _attempt(self, field_: Field, fault: Fault) -> Trial:
         """Let the arm move for a moment, inject, watch, undo."""
@@ -158,6 +169,7 @@ class Session:
             elif watcher.latched:
                 answer = watcher.call("safety_node/clear")
                 if "restart the run" in answer.message:
+                    self.say("safety_node", answer.message)
                     return False
                 self._until(lambda: not watcher.latched, 1.0)
             else:
@@ -233,13 +245,12 @@ def measure(
     done: list[Trial] = []
     until = time.monotonic() + budget_s
     while (others or ends) and time.monotonic() < until:
-        share = -(-len(others) // max(len(ends), 1))
-        batch = [*others[:share], *ends[:1]]
+        batch = [*others[:PER_RUN], *ends[:1]]
         session = Session(list(batch), limits, rng, say)
         session.run(robot_ip)
         done += session.trials
         left = session.queue
-        others = [*others[share:], *(f for f in left if not f.kills)]
+        others = [*others[PER_RUN:], *(f for f in left if not f.kills)]
         ends = [*ends[1:], *(f for f in left if f.kills)]
         if not session.trials:
             say("bench", "nothing could be injected in this run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -38,8 +39,11 @@ def bench_safety(
     normal = [normal_running(normal_s)] if normal_s > 0 else []
     limits = load_limits(share_path(LIMITS))
 
+    began = time.monotonic()
+
     def say(name: str, line: str) -> None:
-        console.print(f"{name}: {line}", markup=False, highlight=False)
+        after_s = time.monotonic() - began
+        console.print(f"{after_s:6.0f} s {name}: {line}", markup=False, highlight=False)
 
     done = measure(normal, 1, robot_ip, limits, say) if normal else []
     done += measure(faults, trials, robot_ip, limits, say, budget_s)
