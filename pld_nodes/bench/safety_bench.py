@@ -32,7 +32,7 @@ from pld_nodes.supervisor import RunFailedError, Supervisor
 
 MOVING_S, RECOVERY_S, SIGN_S = 60.0, 30.0, 8.0
 PER_RUN = 12
-CHOSEN = "hold_chosen"
+CHOSEN, NORMAL = "hold_chosen", "none: normal running"
 COMPLAINTS = ("error:", "fatal", "traceback")
 
 
@@ -151,6 +151,9 @@ class Session:
         to_hold = float("nan") if held_ns is None else max(held_ns - start_ns, 0) / 1e6
         travel = self._outside_mm(places) if fault.moves else travel_mm(places)
         quiet_s = (start_ns - began_ns) / 1e9
+        if fault.name == NORMAL:
+            false_stops += _stops(watcher, first_status, len(watcher.statuses))
+            quiet_s += (truth.t_ns - start_ns) / 1e9
         return Trial(fault.name, sign.is_seen(), to_hold, travel, quiet_s, false_stops)
 
     def _outside_mm(self, places: np.ndarray) -> float:
@@ -220,9 +223,7 @@ def _stops(watcher: FaultWatcher, first: int, last: int) -> int:
 
 def normal_running(seconds: float) -> Fault:
     """No fault at all, for `seconds` of robot time."""
-    return Fault(
-        "none: normal running", lambda _: None, moves=True, window_s=seconds, wall_s=5 * seconds
-    )
+    return Fault(NORMAL, lambda _: None, moves=True, window_s=seconds, wall_s=5 * seconds)
 
 
 def measure(

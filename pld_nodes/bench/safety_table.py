@@ -110,7 +110,7 @@ def section(document: dict[str, Any]) -> str:
         f"`{document['command']}`  ",
         f"{sum(row.trials for row in found)} trials on {host['cores']} cores, load "
         f"{host['load_1min']} at the end, Python {host['python']}; "
-        f"{sum(row.quiet_s for row in found):.0f} s of motion before the injections.",
+        f"{sum(row.quiet_s for row in found):.0f} s of motion without a fault.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         "|" + "---|" * len(COLUMNS),
