@@ -31,7 +31,7 @@ from pld_nodes.run import PreparedRun, prepare
 from pld_nodes.supervisor import RunFailedError, Supervisor
 
 MOVING_S, RECOVERY_S, SIGN_S = 60.0, 30.0, 8.0
-PER_RUN = 12
+PER_RUN, EMPTY_RUNS = 12, 2
 CHOSEN, NORMAL = "hold_chosen", "none: normal running"
 COMPLAINTS = ("error:", "fatal", "traceback")
 
@@ -95,11 +95,11 @@ class Session:
     def _play(self, watcher: FaultWatcher, run: PreparedRun, supervisor: Supervisor) -> None:
         try:
             assert run.twin_dir is not None
-            path = run.twin_dir / "twin.link"
-            if not self._until(path.exists, MOVING_S):
+            socket = run.twin_dir / "twin.sock"
+            if not self._until(socket.exists, MOVING_S):
                 return
-            twin = ControlClient(run.twin_dir / "twin.sock")
-            with TruthPath(TwinLink(path)) as truth:
+            twin = ControlClient(socket)
+            with TruthPath(TwinLink(run.twin_dir / "twin.link")) as truth:
                 self._inject_all(Field(watcher, supervisor, truth, twin))
         except (PldError, StopIteration, OSError) as error:
             self.say("bench", f"session ends: {error}")
@@ -244,6 +244,7 @@ def measure(
     rng.shuffle(others)
     rng.shuffle(ends)
     done: list[Trial] = []
+    empty = 0
     until = time.monotonic() + budget_s
     while (others or ends) and time.monotonic() < until:
         batch = [*others[:PER_RUN], *ends[:1]]
@@ -253,7 +254,9 @@ def measure(
         left = session.queue
         others = [*others[PER_RUN:], *(f for f in left if not f.kills)]
         ends = [*ends[1:], *(f for f in left if f.kills)]
-        if not session.trials:
+        empty = 0 if session.trials else empty + 1
+        if empty:
             say("bench", "nothing could be injected in this run")
+        if empty == EMPTY_RUNS:
             break
     return done
