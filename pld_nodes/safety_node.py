@@ -110,9 +110,15 @@ class SafetyNode(GraphNode):
         return latched[0] if latched and not self._failsafe.permits(source) else ""
 
     def _look_for_silence(self) -> None:
-        """Notice in steady time that no arm state comes any more, whatever robot time does."""
+        """Notice in steady time that a moving arm tells no state any more.
+
+        An arm that does not track is not moved by commands, and a driver that starts or stops its
+        tracker may be silent for long on a busy machine.
+        """
         arm = self._arm
-        if arm is not None and self._silence.stands_still(arm.step, time.monotonic()):
+        if arm is None or arm.control_mode is not types.ControlMode.TRACKING:
+            return
+        if self._silence.stands_still(arm.step, time.monotonic()):
             self._note("arm_state_lost", present=True)
 
     def _is_shared(self, cause: str) -> bool:

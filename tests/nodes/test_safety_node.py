@@ -221,6 +221,14 @@ def test_a_leap_of_robot_time_latches(beside: Beside) -> None:
     assert list(beside.turn().reasons) == ["arm_state_lost"]
 
 
-def test_silence_of_the_arm_is_told_while_robot_time_stands_still(beside: Beside) -> None:
-    beside.turn()
+def test_a_silent_driver_is_no_fault_while_the_arm_is_not_moved_by_commands(
+    beside: Beside,
+) -> None:
+    beside.turn(control_mode=types.ControlMode.RESETTING)
+    beside.wait(lambda: False, 6.0)
+    assert not beside.turn().hold
+
+
+def test_silence_of_a_moving_arm_is_told_while_robot_time_stands_still(beside: Beside) -> None:
+    beside.turn(control_mode=types.ControlMode.TRACKING)
     assert beside.wait(lambda: beside.status[-1].latched == ["arm_state_lost"], 15.0)
