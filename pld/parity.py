@@ -14,11 +14,14 @@ from pld.contract import ActionSpec
 from pld.probing.arbitrator import Offers, choose
 from pld.probing.resumption import Resumption
 from pld.recording.reader import Episode
+from pld.safety.failsafe import TABLE
 from pld.safety.filter import filter_choice
 from pld.safety.limits import SafetyLimits
 from pld.types import ActionSource, ArmState, Choice, Command
 
 UNANSWERED = ("choice_missing",)
+# Holds that the failsafe sent in the place of an answer of the filter.
+WITHHELD = {UNANSWERED, *((cause.name,) for cause in TABLE if cause.latches)}
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def check(episode: Episode, limits: SafetyLimits, spec: ActionSpec) -> Parity:
     choices = {c.value.step: c.value for c in episode.choices}
     commands = [c.value for c in episode.commands]
     answered = [c for c in commands if c.step in arms and c.step in choices]
-    answered = [c for c in answered if c.reasons != UNANSWERED]
+    answered = [c for c in answered if not (c.hold and c.reasons in WITHHELD)]
     offers = _offers(episode)
     compared = [c for c in choices.values() if c.source is not ActionSource.HOLD]
     late = _late_humans(compared, offers)

@@ -210,6 +210,10 @@ def _register() -> None:
     for module in UNNAMED:
         app.add_typer(importlib.import_module(module).app)
     bench.command("learner")(importlib.import_module("pld.cli.bench_learner").bench_learner)
+    safety = importlib.import_module("pld_nodes.bench.safety_cli")
+    bench.command("safety")(safety.bench_safety)
+    bench.command("safety-page")(safety.bench_safety_page)
+    bench.command("box")(safety.bench_box)
     app.add_typer(bench, name="bench")
     bags = importlib.import_module("pld.cli.bag").app
     bags.command("replay")(importlib.import_module("pld_nodes.replay_cli").replay)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from pld_interfaces.msg import ArmCommand
@@ -21,12 +22,15 @@ from pld.calibration.files import load_calibration
 from pld.config import load_yaml
 from pld.errors import PldError, RobotError
 from pld.robots.franka import FrankaArm, FrankaConfig
+from pld.safety.sources import CommandOrder, Order, SingleSource
 from pld.twin.observer import TwinObserver
 from pld.types import ArmState, ControlMode
 from pld_nodes.ros import messages
 from pld_nodes.ros.images import color_frame
-from pld_nodes.ros.node import EXIT_FAILED, GraphNode, run_node
+from pld_nodes.ros.node import EXIT_FAILED, GraphNode, run_node, sequence_of
 
+COMMANDS = "arm/command"
+FOREIGN = "foreign_command"
 FRAMES = {"O": messages.BASE_FRAME, "EE": messages.EE_FRAME}
 
 
@@ -64,6 +68,8 @@ class FrankaNode(GraphNode):
         self._arm = FrankaArm(driver, self._twin.reading if self._twin else None)
         self._request: Callable[[], None] | None = None
         self._halted = False
+        self._source, self._order = SingleSource(), CommandOrder()
+        self._newest_step = 0
         self._stop = threading.Event()
         self._publish_state = self.publisher("arm/state").publish
         self._publish_joints = self.publisher("joint_states").publish
@@ -71,7 +77,7 @@ class FrankaNode(GraphNode):
         self._static = self.publisher("/tf_static")
         self._arm.connect()
         self._publish_calibrations(config.calibrations)
-        self.subscribe("arm/command", self._on_command)
+        self.subscribe(COMMANDS, self._on_command)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/grasp", self._on_grasp)
         self.create_service(Trigger, "~/recover", self._on_recover)
@@ -99,6 +105,9 @@ class FrankaNode(GraphNode):
             self.get_logger().error(str(error))
 
     def _tell(self, arm: ArmState) -> None:
+        self._newest_step = arm.step
+        if self.count_publishers(COMMANDS) > 1:
+            self._arm.latch(FOREIGN, f"{COMMANDS} has more than one publisher")
         self._publish_state(messages.arm_state_to_msg(arm))
         self._publish_joints(messages.joint_state(arm))
         pose = messages.transform(arm.t_ns, messages.BASE_FRAME, messages.EE_FRAME, arm.O_T_EE)
@@ -106,11 +115,25 @@ class FrankaNode(GraphNode):
         if arm.step % round(self._arm.config.rate_hz) == 0:
             self._report(arm)
 
-    def _on_command(self, msg: ArmCommand) -> None:
+    def _on_command(self, msg: ArmCommand, info: dict[str, Any]) -> None:
+        if not self._is_safetys(msg, info):
+            return
         if not self._halted:
             self._arm.apply(messages.command_from_msg(msg))
         if self._twin is not None:
             self._twin.applied(messages.nanoseconds(msg.header.stamp))
+
+    def _is_safetys(self, msg: ArmCommand, info: dict[str, Any]) -> bool:
+        """Whether a command is the safety node's answer to a recent step; latches when not."""
+        self._source, known = self._source.on_message(sequence_of(info))
+        step, order = int(msg.step), Order.FOREIGN
+        if known:
+            self._order, order = self._order.on_command(step, self._newest_step, hold=msg.hold)
+        if order is Order.FOREIGN:
+            self._arm.latch(FOREIGN, f"a command to step {step} is not the safety node's")
+        if order is not Order.FINE:
+            self._arm.refused += 1
+        return order is Order.FINE
 
     def _reset(self) -> None:
         self._tell_busy(self._arm.wait_step())
@@ -124,6 +147,7 @@ class FrankaNode(GraphNode):
         self._tell(replace(arm, control_mode=ControlMode.RESETTING))
 
     def _recover(self) -> None:
+        self._source, self._order = SingleSource(), CommandOrder()
         self._tell(self._arm.recover())
         self.get_logger().warning("recovered by the operator")
 
@@ -136,6 +160,11 @@ class FrankaNode(GraphNode):
     def _on_recover(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if not self._arm.fault:
             response.success, response.message = False, "no fault is latched"
+            return response
+        if FOREIGN in self._arm.fault and self.count_publishers(COMMANDS) > 1:
+            names = ", ".join(i.node_name for i in self.get_publishers_info_by_topic(COMMANDS))
+            response.success = False
+            response.message = f"{COMMANDS} is still published by {names}; end all but safety_node"
             return response
         self._request = self._recover
         response.success = True

@@ -49,8 +49,9 @@ def named(parameters: RunParameters) -> RunParameters:
 
 def check_before_start(parameters: RunParameters, deployment: Deployment) -> None:
     """Find what would fail later, while nothing moves; raises an error that names the remedy."""
-    load_limits(Path(resolve(parameters.limits)))
-    load_yaml(Path(resolve(parameters.arm_config)), FrankaConfig)
+    limits = load_limits(Path(resolve(parameters.limits)))
+    driver = load_yaml(Path(resolve(parameters.arm_config)), FrankaConfig)
+    limits.check_force(driver.translational_stiffness_n_m, driver.translational_clip_m)
     for policy in (parameters.policy, parameters.specialist):
         found(policy)
     takeover_limit(parameters)

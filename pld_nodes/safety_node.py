@@ -1,21 +1,34 @@
-"""Safety: the only node that publishes commands. A pure filter, a step guard, latched causes."""
+"""Safety: the only node that publishes commands. Filter, step guard, failsafe state machine."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from pld_interfaces.msg import ArmState, Choice, SafetyStatus
+from rclpy.clock import Clock, ClockType
 from std_srvs.srv import Trigger
 
 from pld import types
 from pld.contract import ActionSpec
+from pld.robots.step_clock import TimeGuard
+from pld.safety import failsafe
+from pld.safety.failsafe import Action, Failsafe, Reply
 from pld.safety.filter import filter_choice, hold_command
 from pld.safety.limits import load_limits
+from pld.safety.sources import SingleSource
 from pld.safety.watchdog import EarlyAnswer, StepGuard
 from pld_nodes.ros import messages
-from pld_nodes.ros.node import GraphNode, run_node
+from pld_nodes.ros.node import GraphNode, run_node, sequence_of
+
+LOOK_S = 0.25
+SILENCE_S = 5.0
+GAP_NS = 500_000_000
+FILTER_CAUSES = ("not_finite", "absurd", "arm_not_finite", "force_ceiling")
+SOLE_PUBLISHER = {"foreign_command": "arm/command", "foreign_choice": "arbitrator/choice"}
 
 
 @dataclass(frozen=True)
@@ -35,9 +48,11 @@ class SafetyNode(GraphNode):
         self._spec = ActionSpec(rate_hz=config.rate_hz)
         self._limits = load_limits(Path(config.limits))
         self._guard = StepGuard()
+        self._source = SingleSource()
+        self._silence = TimeGuard(SILENCE_S)
         self._early: EarlyAnswer[Choice] = EarlyAnswer()
         self._arm: types.ArmState | None = None
-        self._latched: set[str] = set()
+        self._failsafe = Failsafe()
         self._commands = self._holds = 0
         self._publish = self.publisher("arm/command").publish
         self._publish_status = self.publisher("safety/status").publish
@@ -45,86 +60,143 @@ class SafetyNode(GraphNode):
         self.subscribe("arm/state", self._on_state)
         self.create_service(Trigger, "~/stop", self._on_stop)
         self.create_service(Trigger, "~/clear", self._on_clear)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(LOOK_S, self._look_for_silence, clock=steady)
 
     def _on_state(self, msg: ArmState) -> None:
-        if self._arm is not None and self._guard.missed_previous():
-            self._send(hold_command(self._arm, "choice_missing"))
-        self._arm = messages.arm_state_from_msg(msg)
-        self._guard = self._guard.on_state(self._arm.step)
-        if self._arm.control_mode is types.ControlMode.FAULT:
-            self._latched.add("robot_fault")
-        early = self._early.due(self._arm.step)
+        before, arm = self._arm, messages.arm_state_from_msg(msg)
+        if before is not None and self._guard.missed_previous():
+            self._note("choice_missing", present=True)
+            self._send(hold_command(before, "choice_missing"))
+        self._arm = arm
+        self._guard = self._guard.on_state(arm.step)
+        self._note("robot_fault", present=arm.control_mode is types.ControlMode.FAULT)
+        self._note("arm_state_lost", present=_is_gap(before, arm))
+        for cause in SOLE_PUBLISHER:
+            self._note(cause, present=self._is_shared(cause))
+        early = self._early.due(arm.step)
         if early is not None:
-            self._on_choice(early)
-        if self._arm.step % round(self._spec.rate_hz) == 0:
+            self._answer(early)
+        if arm.step % round(self._spec.rate_hz) == 0:
             self._report()
 
-    def _on_choice(self, msg: Choice) -> None:
-        if self._arm is None or msg.step > self._arm.step:
+    def _on_choice(self, msg: Choice, info: dict[str, Any]) -> None:
+        self._source, known = self._source.on_message(sequence_of(info))
+        if not known:
+            self._note("foreign_choice", present=True)
+        elif self._arm is None or msg.step > self._arm.step:
             self._early = EarlyAnswer(int(msg.step), msg)
-            return
+        else:
+            self._answer(msg)
+
+    def _answer(self, msg: Choice) -> None:
+        """Answer the newest arm state with the filtered choice, or with a hold."""
+        arm = self._arm
+        assert arm is not None
         self._guard, usable = self._guard.on_answer(int(msg.step))
         if not usable:
             return
-        if self._latched:
-            self._send(hold_command(self._arm, sorted(self._latched)[0]))
-            return
+        self._note("choice_missing", present=False)
         choice = messages.choice_from_msg(msg)
-        self._send(filter_choice(choice, self._arm, self._limits, self._spec))
+        command = filter_choice(choice, arm, self._limits, self._spec)
+        withheld = self._reason_to_withhold(choice.source)
+        for cause in FILTER_CAUSES:
+            self._note(cause, present=cause in command.reasons)
+        self._send(hold_command(arm, withheld) if withheld else command)
+
+    def _reason_to_withhold(self, source: types.ActionSource) -> str:
+        """The cause in force that keeps an action of `source` from being executed, or nothing."""
+        latched = [name for name in self._failsafe.in_force if name in self._failsafe.latched]
+        return latched[0] if latched and not self._failsafe.permits(source) else ""
+
+    def _look_for_silence(self) -> None:
+        """Notice in steady time that a moving arm tells no state any more.
+
+        An arm that does not track is not moved by commands, and a driver that starts or stops its
+        tracker may be silent for long on a busy machine.
+        """
+        arm = self._arm
+        if arm is None or arm.control_mode is not types.ControlMode.TRACKING:
+            return
+        if self._silence.stands_still(arm.step, time.monotonic()):
+            self._note("arm_state_lost", present=True)
+
+    def _is_shared(self, cause: str) -> bool:
+        return self.count_publishers(SOLE_PUBLISHER[cause]) > 1
+
+    def _note(self, cause: str, *, present: bool) -> None:
+        """Tell the failsafe of a cause; one that newly stops the arm sends a hold at once."""
+        before = self._failsafe
+        self._failsafe = failsafe.noted(before, cause, self._t_ns, present=present)
+        if cause in before.in_force or not present:
+            return
+        action = failsafe.CAUSES[cause].action
+        if cause in self._failsafe.latched:
+            self.get_logger().error(f"{cause}: {action.name.lower()}, latched")
+        if action >= Action.STOP and self._arm is not None:
+            self._send(hold_command(self._arm, cause))
 
     def _send(self, command: types.Command) -> None:
-        assert self._arm is not None
-        self._publish(messages.command_to_msg(command, self._arm.t_ns))
+        self._publish(messages.command_to_msg(command, self._t_ns))
         self._commands += 1
         self._holds += int(command.hold)
         self._publish_status(self._status(command))
 
     def _status(self, command: types.Command) -> SafetyStatus:
-        assert self._arm is not None
+        in_force = self._failsafe.in_force
+        held = Action.HOLD if command.hold else Action.NONE
         return SafetyStatus(
-            header=messages.header(self._arm.t_ns),
+            header=messages.header(self._t_ns),
             step=command.step,
-            action=SafetyStatus.HOLD if command.hold else SafetyStatus.NONE,
-            latched=sorted(self._latched),
-            active=list(command.reasons),
+            action=int(max(held, self._failsafe.action)),
+            latched=[name for name in in_force if name in self._failsafe.latched],
+            active=list(dict.fromkeys((*command.reasons, *self._failsafe.active))),
             commands=self._commands,
             holds=self._holds,
             refused=self._guard.refused,
         )
 
     def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._latched.add("operator_stop")
+        self._failsafe, reply = failsafe.stop(self._failsafe, self._t_ns)
         if self._arm is not None:
-            self._send(hold_command(self._arm, "operator_stop"))
-        response.success, response.message = True, "stopped; clear with safety_node/clear"
-        return response
+            self._send(hold_command(self._arm, failsafe.OPERATOR_STOP))
+        return self._answered(reply, response)
 
     def _on_clear(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        arm = self._arm
-        if arm is not None and arm.control_mode is types.ControlMode.FAULT:
-            response.success = False
-            response.message = (
-                f"the arm is in fault ({', '.join(arm.errors)}); first call franka_node/recover"
-            )
-            return response
-        cleared = ", ".join(sorted(self._latched)) or "nothing"
-        self._latched.clear()
-        self.get_logger().warning(f"operator cleared: {cleared}")
-        response.success, response.message = True, f"cleared: {cleared}"
+        self._failsafe, reply = failsafe.clear(self._failsafe, self._t_ns)
+        if reply.success:
+            self._source = SingleSource()
+        return self._answered(reply, response)
+
+    def _answered(self, reply: Reply, response: Trigger.Response) -> Trigger.Response:
+        self.get_logger().warning(f"operator: {reply.message}")
+        response.success, response.message = reply.success, reply.message
         return response
 
+    @property
+    def _t_ns(self) -> int:
+        return 0 if self._arm is None else self._arm.t_ns
+
     def _report(self) -> None:
-        assert self._arm is not None
-        level = DiagnosticStatus.ERROR if self._latched else DiagnosticStatus.OK
+        in_force = self._failsafe.in_force
+        level = DiagnosticStatus.ERROR if self._failsafe.latched else DiagnosticStatus.OK
         self.diagnose(
-            self._arm.t_ns,
+            self._t_ns,
             ord(level),
-            ", ".join(sorted(self._latched)) or "filtering",
+            ", ".join(in_force) or "filtering",
+            action=self._failsafe.action.name.lower(),
             commands=self._commands,
             holds=self._holds,
             refused=self._guard.refused,
             unanswered=self._guard.unanswered,
+            cleared=self._failsafe.cleared,
         )
+
+
+def _is_gap(before: types.ArmState | None, arm: types.ArmState) -> bool:
+    """Whether robot time leapt while the arm was tracking: the driver hung, the arm did not."""
+    tracking = before is not None and before.control_mode is types.ControlMode.TRACKING
+    return tracking and before is not None and arm.t_ns - before.t_ns > GAP_NS
 
 
 def main() -> None:

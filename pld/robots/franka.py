@@ -121,6 +121,7 @@ class FrankaArm(TrackingArm):
             self._watcher(None)
             try:
                 self._reopen_if_lost()
+                self._connected().stop_tracking()
                 self._connected().clear_errors()
             except (Ended, Lost) as error:
                 self._latch_from(error)

@@ -22,6 +22,7 @@ RECOVERABLE = (
     "network_lost",
     "robot_time_stopped",
     "motion_ended",
+    "foreign_command",
 )
 
 

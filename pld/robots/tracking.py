@@ -103,6 +103,12 @@ class TrackingArm:
             self._clock.disarm()
             self._hold()
 
+    def latch(self, name: str, detail: str) -> None:
+        """Latch a fault that was found outside the driver: hold until the operator recovers."""
+        with self._lock:
+            if name not in self.fault:
+                self._latch((name,), detail)
+
     def _observe(self) -> Reading | None:
         """Read the robot, latch what is wrong, hold when commands are stale."""
         if self._link is None:

@@ -91,6 +91,7 @@ class LockstepTwin:
         self.physics.reset(self._initial)
         self._reference = self.physics.O_T_EE()
         self._twist = np.zeros(6)
+        self._holding = False
         self._monitor.reset()
         self._gripper_open = -1.0 if self.task.grasped_at_start else 1.0
         self._step += 1
@@ -108,12 +109,18 @@ class LockstepTwin:
         return self._state()
 
     def apply(self, command: Command) -> None:
-        """Track `command.target` from now on; a command with bad numbers holds instead."""
+        """Track `command.target` from now on; a command with bad numbers holds instead.
+
+        As in the driver, a hold keeps the pose at which it began, however often it is repeated.
+        """
         numbers = np.concatenate([command.target.p_m, command.target.q_xyzw])
         self._twist = np.zeros(6)
         if command.hold or not np.all(np.isfinite(numbers)) or not np.any(command.target.q_xyzw):
-            self._reference = self.physics.O_T_EE()
+            if not self._holding:
+                self._reference = self.physics.O_T_EE()
+            self._holding = True
             return
+        self._holding = False
         target = normalised(command.target)
         if self.config.feedforward:
             delta = np.concatenate(pose_delta(self._reference, target))

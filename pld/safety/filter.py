@@ -11,10 +11,14 @@ from scipy.spatial.transform import Rotation
 
 from pld.contract import ActionSpec
 from pld.geometry import pose_delta
+from pld.safety.arm_limits import allowed_share
 from pld.safety.limits import SafetyLimits
+from pld.safety.zone import box_half_spaces, excess_m, half_spaces, nearest_inside
 from pld.types import ActionSource, ArmState, Array, Choice, Command, Pose
 
 EPSILON = 1e-9
+# A policy's action is meant to be within 1; ten times that is a defect (units, a blown-up network).
+ABSURD = 10.0
 
 
 def hold_command(arm: ArmState, reason: str) -> Command:
@@ -27,34 +31,99 @@ def hold_command(arm: ArmState, reason: str) -> Command:
 def filter_choice(choice: Choice, arm: ArmState, limits: SafetyLimits, spec: ActionSpec) -> Command:
     """Bound `choice` for the arm as it is; every change is named in `Command.reasons`.
 
-    Order of the bounds: finite numbers, force, unit range, speed, workspace box, orientation box,
-    lead over the measured pose; the last one wins because it is what bounds the force.
+    Order of the bounds: finite and sensible numbers, force, unit range, speed, acceleration, joint
+    limits and singularities, workspace box and zone, orientation box, step, lead over the measured
+    pose; the last one wins because it is what a blocked arm lurches by.
     """
-    if choice.source == ActionSource.HOLD:
-        return hold_command(arm, "hold_chosen")
-    action = np.asarray(choice.action, dtype=float)
-    if action.shape != (7,) or not np.all(np.isfinite(action)):
-        return hold_command(arm, "not_finite")
-    if float(np.linalg.norm(arm.O_F_ext_hat_K[:3])) > limits.max_force_n:
-        return hold_command(arm, "force_ceiling")
+    refusal = _refusal(choice, arm, limits)
+    if refusal:
+        return hold_command(arm, refusal)
     reasons: list[str] = []
+    action = np.asarray(choice.action, dtype=float)
     clipped = np.clip(action, -1.0, 1.0)
     if np.any(clipped != action):
         reasons.append("unit_range")
-    delta_m = _bounded(
-        clipped[:3] * spec.translation_m, limits.max_speed_m_s / spec.rate_hz, "speed", reasons
-    )
-    delta_rad = _bounded(
-        clipped[3:6] * spec.rotation_rad, limits.max_turn_rad_s / spec.rate_hz, "turn", reasons
-    )
+    delta_m, delta_rad = _bounded_motion(clipped, arm, limits, spec, reasons)
     p_m = _in_workspace(arm.reference.p_m + delta_m, limits, reasons)
     rotation = Rotation.from_rotvec(delta_rad) * Rotation.from_quat(arm.reference.q_xyzw)
     rotation = _in_orientation_box(rotation, limits, reasons)
-    target = _near_measured(Pose(p_m, rotation.as_quat(canonical=True)), arm, limits, reasons)
+    target = Pose(p_m, rotation.as_quat(canonical=True))
+    step = (limits.max_step_m, limits.max_step_rad)
+    target = _near(arm.reference, target, *step, "step", reasons)
+    lead = (limits.max_lead_m, limits.max_lead_rad)
+    target = _near(arm.O_T_EE, target, *lead, "lead", reasons)
     executed = spec.action_between(arm.reference, target, float(clipped[6]))
     return Command(
         arm.step, target, float(clipped[6]), executed, reasons=tuple(dict.fromkeys(reasons))
     )
+
+
+def _refusal(choice: Choice, arm: ArmState, limits: SafetyLimits) -> str:
+    """Why nothing of the choice may be executed; empty when something may."""
+    if choice.source == ActionSource.HOLD:
+        return "hold_chosen"
+    action = np.asarray(choice.action, dtype=float)
+    if action.shape != (7,) or not np.all(np.isfinite(action)):
+        return "not_finite"
+    if np.any(np.abs(action) > ABSURD):
+        return "absurd"
+    if not _is_plausible(arm):
+        return "arm_not_finite"
+    if float(np.linalg.norm(arm.O_F_ext_hat_K[:3])) > limits.max_force_n:
+        return "force_ceiling"
+    return ""
+
+
+def _is_plausible(arm: ArmState) -> bool:
+    """Whether every number that the filter reads is finite and both quaternions have a length."""
+    quaternions = (arm.O_T_EE.q_xyzw, arm.reference.q_xyzw)
+    numbers = (arm.q_rad, arm.O_dP_EE, arm.O_F_ext_hat_K, arm.O_T_EE.p_m, arm.reference.p_m)
+    finite = all(bool(np.isfinite(n).all()) for n in (*numbers, *quaternions))
+    return finite and all(0.5 < float(np.linalg.norm(q)) < 2.0 for q in quaternions)
+
+
+def _bounded_motion(
+    action: Array, arm: ArmState, limits: SafetyLimits, spec: ActionSpec, reasons: list[str]
+) -> tuple[Array, Array]:
+    """The step (3,) [m], (3,) [rad] that `action` asks for, bounded in length but not in place."""
+    delta_m = _bounded(
+        action[:3] * spec.translation_m, limits.max_speed_m_s / spec.rate_hz, "speed", reasons
+    )
+    delta_rad = _bounded(
+        action[3:6] * spec.rotation_rad, limits.max_turn_rad_s / spec.rate_hz, "turn", reasons
+    )
+    delta_m = _accelerating(delta_m, arm, limits, spec.rate_hz, reasons)
+    share, reason = allowed_share(arm, delta_m, delta_rad, limits)
+    if not reason:
+        return delta_m, delta_rad
+    reasons.append(reason)
+    return delta_m * share, delta_rad * share
+
+
+def _accelerating(
+    delta_m: Array, arm: ArmState, limits: SafetyLimits, rate_hz: float, reasons: list[str]
+) -> Array:
+    """`delta_m` shortened until its velocity is within reach of the measured one.
+
+    A filter without memory knows no commanded velocity of the step before; the measured one stands
+    for it. The step is only ever shortened, so braking is never weakened.
+    """
+    if limits.max_acceleration_m_s2 is None:
+        return delta_m
+    asked, measured = delta_m * rate_hz, arm.O_dP_EE[:3]
+    change = limits.max_acceleration_m_s2 / rate_hz
+    if float(np.linalg.norm(asked - measured)) <= change * (1 + EPSILON):
+        return delta_m
+    length2 = float(asked @ asked)
+    if length2 < EPSILON**2:
+        return delta_m
+    along = float(asked @ measured)
+    root = along**2 - length2 * (float(measured @ measured) - change**2)
+    share = float(np.clip((along + np.sqrt(max(root, 0.0))) / length2, 0.0, 1.0))
+    if share >= 1.0:
+        return delta_m
+    reasons.append("acceleration")
+    return delta_m * share
 
 
 def _bounded(vector: Array, limit: float, reason: str, reasons: list[str]) -> Array:
@@ -67,10 +136,22 @@ def _bounded(vector: Array, limit: float, reason: str, reasons: list[str]) -> Ar
 
 
 def _in_workspace(p_m: Array, limits: SafetyLimits, reasons: list[str]) -> Array:
-    inside = np.clip(p_m, limits.workspace_min_m, limits.workspace_max_m)
+    """The nearest point of the box, then of the box and the zone."""
+    low, high = np.array(limits.workspace_min_m), np.array(limits.workspace_max_m)
+    inside: Array = np.clip(p_m, low, high)
     if np.any(np.abs(inside - p_m) > EPSILON):
         reasons.append("workspace")
-    return inside
+    if not limits.zone_planes:
+        return inside
+    normals, offsets = half_spaces(limits.zone_planes)
+    if excess_m(inside, normals, offsets) <= EPSILON:
+        return inside
+    reasons.append("zone")
+    box_normals, box_offsets = box_half_spaces(low, high)
+    both = np.concatenate([normals, box_normals]), np.concatenate([offsets, box_offsets])
+    nearest = nearest_inside(p_m, *both)
+    assert nearest is not None, "the zone was found to be non-empty when the limits were loaded"
+    return nearest
 
 
 def _in_orientation_box(rotation: Rotation, limits: SafetyLimits, reasons: list[str]) -> Rotation:
@@ -100,12 +181,19 @@ def _twist_about_z(rotation: Rotation) -> tuple[float, Rotation]:
     return yaw, rotation * Rotation.from_rotvec([0.0, 0.0, yaw]).inv()
 
 
-def _near_measured(target: Pose, arm: ArmState, limits: SafetyLimits, reasons: list[str]) -> Pose:
-    """Keep the target within `max_lead` of the measured pose (reference clipping, anti-windup)."""
-    lead_m, lead_rad = pose_delta(arm.O_T_EE, target)
-    near_m = _bounded(lead_m, limits.max_lead_m, "lead", reasons)
-    near_rad = _bounded(lead_rad, limits.max_lead_rad, "lead", reasons)
-    if near_m is lead_m and near_rad is lead_rad:
+def _near(
+    origin: Pose,
+    target: Pose,
+    limit_m: float | None,
+    limit_rad: float | None,
+    reason: str,
+    reasons: list[str],
+) -> Pose:
+    """`target` drawn towards `origin` until it is within both limits; None bounds nothing."""
+    away_m, away_rad = pose_delta(origin, target)
+    near_m = away_m if limit_m is None else _bounded(away_m, limit_m, reason, reasons)
+    near_rad = away_rad if limit_rad is None else _bounded(away_rad, limit_rad, reason, reasons)
+    if near_m is away_m and near_rad is away_rad:
         return target
-    rotation = Rotation.from_rotvec(near_rad) * Rotation.from_quat(arm.O_T_EE.q_xyzw)
-    return Pose(arm.O_T_EE.p_m + near_m, rotation.as_quat(canonical=True))
+    rotation = Rotation.from_rotvec(near_rad) * Rotation.from_quat(origin.q_xyzw)
+    return Pose(origin.p_m + near_m, rotation.as_quat(canonical=True))

@@ -21,11 +21,11 @@ import psutil
 from pld.errors import PldError
 from pld.run_folder import verdicts
 from pld.twin.link import TwinLink
-from pld.twin.tasks import task_named
 from pld.types import Array
 from pld_nodes import graph
 from pld_nodes.bench.arm_watcher import ArmWatcher
 from pld_nodes.bench.graph_bench import Say
+from pld_nodes.bench.truth_path import ee_positions
 from pld_nodes.graph import Deployment
 from pld_nodes.parameters import RunParameters, parse_arguments
 from pld_nodes.run import prepare
@@ -130,7 +130,7 @@ class Killer(threading.Thread):
         """The figures; NaN where nothing was seen."""
         if not self._path:
             raise PldError(f"{self._node}: the arm never moved, so nothing could be measured")
-        places = _ee_positions([qpos for _, qpos in self._path])
+        places = ee_positions([qpos for _, qpos in self._path])
         away = np.linalg.norm(places - places[-1], axis=1) > STILL_M
         still_ns = max((t for (t, _), far in zip(self._path, away, strict=True) if far), default=0)
         still_ns = max(still_ns, self.killed_ns)
@@ -145,19 +145,3 @@ class Killer(threading.Thread):
             reason,
             left,
         )
-
-
-def _ee_positions(configurations: list[Array]) -> Array:
-    """Positions (N, 3) [m] of EE in O for generalised positions of the twin."""
-    import mujoco
-
-    from pld.twin.scene import EE_SITE, build_model
-
-    model = build_model(task_named("cube_pickup"))
-    data = mujoco.MjData(model)
-    places = []
-    for qpos in configurations:
-        data.qpos[:] = qpos
-        mujoco.mj_kinematics(model, data)
-        places.append(data.site(EE_SITE).xpos.copy())
-    return np.array(places)

@@ -30,6 +30,7 @@ EXIT_FAILED = 1
 SHUTDOWN_LIMIT_S = 30
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 HALT_SIGNAL = signal.SIGUSR1
+UNCOUNTED = 2**63
 
 
 def qos_profile(qos: graph.Qos) -> QoSProfile:
@@ -121,6 +122,12 @@ class GraphNode(Node):
 
     def shutdown(self) -> None:
         """Let go of devices; called once before the process ends."""
+
+
+def sequence_of(info: dict[str, Any]) -> int | None:
+    """The publisher's own count of a message; None where the middleware keeps none."""
+    number = info.get("publication_sequence_number")
+    return int(number) if number and number < UNCOUNTED else None
 
 
 def _finish_on_signal(node: GraphNode, executor: SingleThreadedExecutor) -> None:

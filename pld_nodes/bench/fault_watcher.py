@@ -1,0 +1,89 @@
+"""The observer of `pld bench safety`: it also listens to commands and can play the intruder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from pld_interfaces.msg import ArmCommand, ArmState, Choice, SafetyStatus
+from rclpy.publisher import Publisher
+from std_srvs.srv import Trigger
+
+from pld import types
+from pld_nodes import graph
+from pld_nodes.bench.arm_watcher import ArmWatcher
+from pld_nodes.ros import messages
+from pld_nodes.ros.node import message_class, qos_profile
+
+Answers = Callable[[types.ArmState], list[types.BaseAction]]
+
+
+class FaultWatcher(ArmWatcher):
+    """Keeps arm states, commands and safety statuses; `answers` stands in for the base policy."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(namespace)
+        self.commands: list[ArmCommand] = []
+        self.statuses: list[SafetyStatus] = []
+        self.answers: Answers | None = None
+        self._intruders: list[Publisher[Any]] = []
+        self._base = self._publisher("base/action")
+        self._stop_button = self._node.create_client(Trigger, "safety_node/stop")
+        self._node.create_subscription(
+            ArmCommand, "arm/command", self.commands.append, qos_profile(graph.COMMAND)
+        )
+
+    def press_stop(self) -> None:
+        """Ask for a stop and go on without waiting for the answer."""
+        self._stop_button.call_async(Trigger.Request())
+
+    def intrude(self, topic: str) -> Publisher[Any]:
+        """A second publisher on a topic of the table, found by its readers before it speaks."""
+        publisher = self._publisher(topic)
+        self._intruders.append(publisher)
+        deadline = time.monotonic() + 3.0
+        while not publisher.get_subscription_count() and time.monotonic() < deadline:
+            time.sleep(0.0005)
+        return publisher
+
+    def leave(self) -> None:
+        """Take the intruders away."""
+        for publisher in self._intruders:
+            self._node.destroy_publisher(publisher)
+        self._intruders.clear()
+
+    def _publisher(self, topic: str) -> Publisher[Any]:
+        row = graph.topic(topic)
+        return self._node.create_publisher(message_class(row.type), topic, qos_profile(row.qos))
+
+    def _on_state(self, msg: ArmState) -> None:
+        super()._on_state(msg)
+        answers = self.answers
+        if answers is not None:
+            arm = self.states[-1]
+            for answer in answers(arm):
+                self._base.publish(messages.base_action_to_msg(answer, arm.t_ns))
+
+    def _on_safety(self, msg: SafetyStatus) -> None:
+        super()._on_safety(msg)
+        self.statuses.append(msg)
+
+
+def base_action(step: int, action: types.Array) -> types.BaseAction:
+    """A chunk of one row."""
+    return types.BaseAction(step, np.asarray(action, dtype=float).reshape(1, 7), 0, "bench")
+
+
+def command_ahead(arm: types.ArmState) -> ArmCommand:
+    """A command to the newest step that would pull the arm up by 40 mm."""
+    target = types.Pose(arm.O_T_EE.p_m + np.array([0.0, 0.0, 0.04]), arm.O_T_EE.q_xyzw)
+    return messages.command_to_msg(types.Command(arm.step, target, 1.0, np.zeros(7)), arm.t_ns)
+
+
+def choice_up(arm: types.ArmState) -> Choice:
+    """A choice that would pull the arm up."""
+    action = np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0])
+    choice = types.Choice(arm.step, types.ActionSource.BASE, action)
+    return messages.choice_to_msg(choice, arm.t_ns, "intruder")

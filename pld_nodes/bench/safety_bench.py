@@ -1,0 +1,262 @@
+"""`pld bench safety`: every fault of the table, many times, against the graph on the twin.
+
+Time to hold is robot time from the injection to the moment at which the driver says that it began
+to hold; where nobody is left to say so, to standing still. Travel comes from the simulator's own
+truth. A trial begins while the arm moves at more than 5 cm/s.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pld.errors import PldError
+from pld.run_folder import verdicts
+from pld.safety.limits import SafetyLimits
+from pld.twin.control import ControlClient
+from pld.twin.link import TwinLink
+from pld_nodes.bench.fault_watcher import FaultWatcher
+from pld_nodes.bench.graph_bench import Say
+from pld_nodes.bench.safety_faults import Fault, Field
+from pld_nodes.bench.truth_path import TruthPath, still_ns, travel_mm
+from pld_nodes.graph import Deployment
+from pld_nodes.parameters import parse_arguments
+from pld_nodes.run import PreparedRun, prepare
+from pld_nodes.supervisor import RunFailedError, Supervisor
+
+MOVING_S, RECOVERY_S, SIGN_S = 60.0, 30.0, 8.0
+PER_RUN, EMPTY_RUNS = 12, 2
+CHOSEN, NORMAL = "hold_chosen", "none: normal running"
+COMPLAINTS = ("error:", "fatal", "traceback")
+
+
+@dataclass
+class Trial:
+    """What one injection came to; times are robot time, NaN where there was no hold."""
+
+    fault: str
+    detected: bool
+    to_hold_ms: float
+    travel_mm: float
+    quiet_s: float
+    false_stops: int
+
+
+@dataclass
+class Session:
+    """One run of the graph, in which faults of `queue` are injected until it is empty or over."""
+
+    queue: list[Fault]
+    limits: SafetyLimits
+    rng: random.Random
+    say: Say
+    trials: list[Trial] = field(default_factory=list)
+    last_kill: tuple[Fault, Trial] | None = None
+    over: bool = False
+
+    def run(self, robot_ip: str) -> None:
+        """Start the graph, let the script play beside it, and wind everything up."""
+        with tempfile.TemporaryDirectory(prefix="pld-bench-") as folder:
+            arguments = ["policy:=sweep", "episodes:=1000", "horizon_s:=120"]
+            arguments += [f"output_dir:={folder}", f"robot_ip:={robot_ip}"]
+            parameters = parse_arguments(Deployment.SIM, arguments)
+            with FaultWatcher(parameters.namespace) as watcher:
+                run = prepare(parameters, Deployment.SIM)
+                supervisor = run.supervisor(self._pass_on)
+                script = threading.Thread(target=self._play, args=(watcher, run, supervisor))
+                script.start()
+                try:
+                    supervisor.run()
+                except RunFailedError as error:
+                    self.say("bench", str(error).split(";", maxsplit=1)[0])
+                finally:
+                    self.over = True
+                    script.join(30.0)
+                    run.finish()
+                self._conclude_kill(run)
+
+    def _pass_on(self, name: str, line: str) -> None:
+        """Only what the nodes complain of."""
+        if any(word in line.lower() for word in COMPLAINTS):
+            self.say(name, line)
+
+    def _conclude_kill(self, run: PreparedRun) -> None:
+        if self.last_kill is not None:
+            fault, trial = self.last_kill
+            reasons = [verdict.termination_reason for verdict in verdicts(run.run_dir)]
+            trial.detected = bool(reasons) and reasons[-1] == f"node_lost:{fault.kills}"
+
+    def _play(self, watcher: FaultWatcher, run: PreparedRun, supervisor: Supervisor) -> None:
+        try:
+            assert run.twin_dir is not None
+            socket = run.twin_dir / "twin.sock"
+            if not self._until(socket.exists, MOVING_S):
+                return
+            twin = ControlClient(socket)
+            with TruthPath(TwinLink(run.twin_dir / "twin.link")) as truth:
+                self._inject_all(Field(watcher, supervisor, truth, twin))
+        except (PldError, StopIteration, OSError) as error:
+            self.say("bench", f"session ends: {error}")
+        finally:
+            if self.last_kill is None:
+                supervisor.stop_requested = True
+
+    def _inject_all(self, field_: Field) -> None:
+        while self.queue and self._until(lambda: self._moves(field_), MOVING_S):
+            fault = self.queue.pop(0)
+            trial = self._attempt(field_, fault)
+            self.trials.append(trial)
+            self.say("bench", f"{fault.name}: {trial.to_hold_ms:.0f} ms, {trial.travel_mm:.1f} mm")
+            if fault.kills:
+                self.last_kill = (fault, trial)
+                return
+            if not self._recovered(field_):
+                self.say("bench", "the operator could not clear it; a new run")
+                return
+        if self.queue:
+            self.say("bench", "the arm does not move; a new run")
+
+    def _moves(self, field_: Field) -> bool:
+        """Whether the arm moves; a fault that showed late is cleared."""
+        watcher = field_.watcher
+        if watcher.states and (watcher.states[-1].errors or watcher.latched):
+            self._recovered(field_)
+        return watcher.moving()
+
+    def _attempt(self, field_: Field, fault: Fault) -> Trial:
+        """Let the arm move for a moment, inject, watch, undo."""
+        watcher, truth = field_.watcher, field_.truth
+        began_ns, calm = truth.t_ns, len(watcher.statuses)
+        deadline = self.rng.uniform(0.05, 0.6)
+        self._until(lambda: False, deadline)
+        self._until(watcher.moving, 5.0)
+        false_stops = _stops(watcher, calm, len(watcher.statuses))
+        first_state, first_status = len(watcher.states), len(watcher.statuses)
+        start_ns = truth.t_ns
+        fault.inject(field_)
+        end_ns = start_ns + round(fault.window_s * 1e9)
+        self._until(lambda: truth.t_ns >= end_ns, fault.wall_s)
+        times, places = truth.places(start_ns, min(end_ns, truth.t_ns))
+        if not fault.kills:
+            fault.undo(field_)
+        sign = _Sign(watcher, fault, start_ns, first_state, first_status)
+        self._until(sign.is_seen, 0.0 if fault.kills else SIGN_S)
+        held_ns = still_ns(times, places) if fault.stands_still else sign.held_ns()
+        to_hold = float("nan") if held_ns is None else max(held_ns - start_ns, 0) / 1e6
+        travel = self._outside_mm(places) if fault.moves else travel_mm(places)
+        quiet_s = (start_ns - began_ns) / 1e9
+        if fault.name == NORMAL:
+            false_stops += _stops(watcher, first_status, len(watcher.statuses))
+            quiet_s += (truth.t_ns - start_ns) / 1e9
+        return Trial(fault.name, sign.is_seen(), to_hold, travel, quiet_s, false_stops)
+
+    def _outside_mm(self, places: np.ndarray) -> float:
+        """How far the arm left the workspace box [mm]."""
+        low, high = np.array(self.limits.workspace_min_m), np.array(self.limits.workspace_max_m)
+        return max(float(np.maximum(low - places, places - high).max()), 0.0) * 1e3
+
+    def _recovered(self, field_: Field) -> bool:
+        """Play the operator: recover the arm, clear what is latched; False when that is refused."""
+        watcher, deadline = field_.watcher, time.monotonic() + RECOVERY_S
+        self._until(lambda: False, 0.5)
+        while time.monotonic() < deadline and not self.over:
+            if watcher.states[-1].errors:
+                watcher.call("franka_node/recover")
+                self._until(lambda: not watcher.states[-1].errors, 3.0)
+            elif watcher.latched:
+                answer = watcher.call("safety_node/clear")
+                if "restart the run" in answer.message:
+                    self.say("safety_node", answer.message)
+                    return False
+                self._until(lambda: not watcher.latched, 1.0)
+            else:
+                return True
+        return False
+
+    def _until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Wait in steady time, unless the run is over."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if self.over or time.monotonic() > deadline:
+                return False
+            time.sleep(0.002)
+        return True
+
+
+@dataclass(frozen=True)
+class _Sign:
+    """What safety and the driver said since the injection."""
+
+    watcher: FaultWatcher
+    fault: Fault
+    start_ns: int
+    first_state: int
+    first_status: int
+
+    def held_ns(self) -> int | None:
+        """Robot time at which the driver began to hold [ns]."""
+        states = self.watcher.states[self.first_state :]
+        held = [s.held_ns for s in states if s.held_ns >= self.start_ns]
+        return min(held) if held else None
+
+    def is_seen(self) -> bool:
+        """Whether one of the fault's causes was named, or the hold itself is sign enough."""
+        if not self.fault.causes:
+            return self.held_ns() is not None
+        statuses = self.watcher.statuses[self.first_status :]
+        named = {name for s in statuses for name in (*s.active, *s.latched)}
+        named |= {name for s in self.watcher.states[self.first_state :] for name in s.errors}
+        return bool(named & set(self.fault.causes))
+
+
+def _stops(watcher: FaultWatcher, first: int, last: int) -> int:
+    """Holds that nobody asked for between two statuses; a hold that lasts counts once."""
+    wrong = [bool(s.action) and CHOSEN not in s.active for s in watcher.statuses[first:last]]
+    return sum(now and not before for before, now in zip([False, *wrong], wrong, strict=False))
+
+
+def normal_running(seconds: float) -> Fault:
+    """No fault at all, for `seconds` of robot time."""
+    return Fault(NORMAL, lambda _: None, moves=True, window_s=seconds, wall_s=5 * seconds)
+
+
+def measure(
+    faults: Sequence[Fault],
+    trials: int,
+    robot_ip: str,
+    limits: SafetyLimits,
+    say: Say,
+    budget_s: float = float("inf"),
+) -> list[Trial]:
+    """Inject every fault `trials` times in a mixed order; no new run after `budget_s` of wall time.
+
+    A run ends when a node is killed, or when safety refuses to clear a cause once more.
+    """
+    rng = random.Random(0)
+    ends = [f for f in faults if f.kills for _ in range(trials)]
+    others = [f for f in faults if not f.kills for _ in range(trials)]
+    rng.shuffle(others)
+    rng.shuffle(ends)
+    done: list[Trial] = []
+    empty = 0
+    until = time.monotonic() + budget_s
+    while (others or ends) and time.monotonic() < until:
+        batch = [*others[:PER_RUN], *ends[:1]]
+        session = Session(list(batch), limits, rng, say)
+        session.run(robot_ip)
+        done += session.trials
+        left = session.queue
+        others = [*others[PER_RUN:], *(f for f in left if not f.kills)]
+        ends = [*ends[1:], *(f for f in left if f.kills)]
+        empty = 0 if session.trials else empty + 1
+        if empty:
+            say("bench", "nothing could be injected in this run")
+        if empty == EMPTY_RUNS:
+            break
+    return done

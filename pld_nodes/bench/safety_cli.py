@@ -1,0 +1,82 @@
+"""`pld bench safety`, `box` and `safety-page`."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pld.cli.screen import wide_console
+from pld.errors import ConfigError
+from pld_nodes.bench.aims import EXIT_MISSED, report
+from pld_nodes.share import share_path
+
+LIMITS = "launch/config/limits_fr3.yaml"
+console = wide_console()
+
+
+def bench_safety(
+    trials: Annotated[int, typer.Option(help="injections of each fault")] = 3,
+    only: Annotated[str, typer.Option(help="faults whose names contain one of these words")] = "",
+    budget_s: Annotated[float, typer.Option(help="begin no new run after [s] of wall time")] = 1e9,
+    normal_s: Annotated[float, typer.Option(help="robot time [s] without faults")] = 60.0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+    robot_ip: Annotated[str, typer.Option(help="loopback address of the twin")] = "127.0.0.1",
+) -> None:
+    """Inject faults into the graph: detected, time to hold, travel, false stops."""
+    from pld.safety.limits import load_limits
+    from pld_nodes.bench import safety_table
+    from pld_nodes.bench.safety_bench import measure, normal_running
+    from pld_nodes.bench.safety_faults import FAULTS
+
+    words = [word.strip() for word in only.split(",") if word.strip()]
+    faults = [f for f in FAULTS if not words or any(word in f.name for word in words)]
+    if not faults:
+        raise ConfigError.unknown("fault", only, (f.name for f in FAULTS))
+    normal = [normal_running(normal_s)] if normal_s > 0 else []
+    limits = load_limits(share_path(LIMITS))
+
+    began = time.monotonic()
+
+    def say(name: str, line: str) -> None:
+        after_s = time.monotonic() - began
+        console.print(f"{after_s:6.0f} s {name}: {line}", markup=False, highlight=False)
+
+    done = measure(normal, 1, robot_ip, limits, say) if normal else []
+    done += measure(faults, trials, robot_ip, limits, say, budget_s)
+    found = safety_table.rows([*normal, *faults], done)
+    safety_table.show(found, console)
+    if json_file is not None:
+        safety_table.save(found, json_file)
+    raise typer.Exit(0 if all(row.met for row in found) else EXIT_MISSED)
+
+
+def bench_safety_page(
+    json_file: Annotated[Path, typer.Argument(help="what `bench safety --json` wrote")] = Path(
+        "docs/figures/safety/faults.json"
+    ),
+    page: Annotated[Path, typer.Option(help="the page with the two marks")] = Path(
+        "docs/safety.md"
+    ),
+) -> None:
+    """Write the table of faults into docs/safety.md."""
+    from pld_nodes.bench.safety_table import write_into
+
+    write_into(page, json.loads(json_file.read_text()))
+
+
+def bench_box(
+    commands: Annotated[int, typer.Option(help="random commands")] = 100_000,
+    rate_hz: Annotated[float, typer.Option(help="control rate [Hz]")] = 20.0,
+    seed: Annotated[int, typer.Option(help="seed of the commands")] = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+) -> None:
+    """Random and adversarial commands in the lockstep twin: does the arm stay in its box?"""
+    from pld_nodes.bench.box_bench import measure
+
+    found = measure(commands, rate_hz, seed, share_path(LIMITS)).figures()
+    met = report(f"{commands} random commands at {rate_hz:g} Hz", found, console, json_file)
+    raise typer.Exit(0 if met else EXIT_MISSED)

@@ -1,0 +1,201 @@
+"""The faults of `pld bench safety`, as a table: how each is injected, noticed and undone."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from pld import types
+from pld.twin.control import ControlClient
+from pld_nodes.bench.fault_watcher import (
+    Answers,
+    FaultWatcher,
+    base_action,
+    choice_up,
+    command_ahead,
+)
+from pld_nodes.bench.truth_path import TruthPath
+from pld_nodes.graph import PROCESSES
+from pld_nodes.supervisor import Supervisor
+
+UP = np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0])
+OUTWARD = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0])
+UNHEARD = ("recorder_node", "reward_node", "twin_node")
+
+
+@dataclass
+class Field:
+    """What an injection may touch."""
+
+    watcher: FaultWatcher
+    supervisor: Supervisor
+    truth: TruthPath
+    twin: ControlClient
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a process of the run."""
+        child = next(c for c in self.supervisor.children if c.name == name)
+        os.kill(child.popen.pid, number)
+
+
+Act = Callable[[Field], None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row of the table.
+
+    `causes`: what safety or the driver must say, any of them; empty: the hold itself is the sign.
+    `stands_still`: nobody is left to say when the hold began, so standing still counts instead.
+    `moves`: motion goes on but stays in bounds; `kills`: the run ends with it; `expects_hold`
+    False: the arm does not depend on it and goes on. `window_s` of robot time are watched, at most
+    `wall_s` of steady time where robot time may stop.
+    """
+
+    name: str
+    inject: Act
+    undo: Act = lambda field: None
+    causes: tuple[str, ...] = ()
+    stands_still: bool = False
+    moves: bool = False
+    kills: str = ""
+    expects_hold: bool = True
+    window_s: float = 0.8
+    wall_s: float = 8.0
+
+
+def _stopped(node: str, *causes: str, **options: object) -> Fault:
+    """A process that hangs: SIGSTOP, later SIGCONT."""
+    return Fault(
+        f"SIGSTOP {node}",
+        lambda field: field.signal(node, signal.SIGSTOP),
+        lambda field: field.signal(node, signal.SIGCONT),
+        causes,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def _killed(node: str) -> Fault:
+    alone = node == "franka_node"
+    return Fault(
+        f"SIGKILL {node}",
+        lambda field: field.signal(node, signal.SIGKILL),
+        kills=node,
+        stands_still=alone,
+        window_s=1.5,
+    )
+
+
+def _policy(name: str, answers: Callable[[], Answers], *causes: str, **options: object) -> Fault:
+    """The base policy is silenced and another answers in its place."""
+
+    def inject(field: Field) -> None:
+        field.signal("vla_node", signal.SIGSTOP)
+        field.watcher.answers = answers()
+
+    def undo(field: Field) -> None:
+        field.watcher.answers = None
+        field.signal("vla_node", signal.SIGCONT)
+
+    return Fault(f"policy: {name}", inject, undo, causes, **options)  # type: ignore[arg-type]
+
+
+def _always(action: types.Array) -> Answers:
+    return lambda arm: [base_action(arm.step, action)]
+
+
+def _stale() -> Answers:
+    return lambda arm: [base_action(arm.step - 3, UP)]
+
+
+def _swapped() -> Answers:
+    """Answers in the wrong order: to every second step, the newer one first."""
+    kept: list[types.BaseAction] = []
+
+    def answers(arm: types.ArmState) -> list[types.BaseAction]:
+        kept.append(base_action(arm.step, UP))
+        if len(kept) < 2:
+            return []
+        pair = [kept[1], kept[0]]
+        kept.clear()
+        return pair
+
+    return answers
+
+
+def _wire(title: str, fault: str, *causes: str, **parameters: object) -> Fault:
+    wall_s = 8.0 if fault != "freeze" else 5.0
+    return Fault(
+        f"wire: {title}",
+        lambda field: _said(field.twin.call("inject", fault=fault, **parameters)),
+        lambda field: _said(field.twin.call("clear")),
+        causes,
+        stands_still=fault in ("silence", "freeze"),
+        wall_s=wall_s,
+    )
+
+
+def _said(_: dict[str, object]) -> None:
+    """An answer of the twin that nobody needs."""
+
+
+def _second_publisher(topic: str, cause: str, speak: Callable[[types.ArmState], object]) -> Fault:
+    def inject(field: Field) -> None:
+        publisher = field.watcher.intrude(topic)
+        for _ in range(3):
+            publisher.publish(speak(field.watcher.states[-1]))
+
+    return Fault(
+        f"second publisher on {topic}", inject, lambda field: field.watcher.leave(), (cause,)
+    )
+
+
+def _replayed(field: Field) -> None:
+    """Commands that safety itself sent a moment ago come again, in reverse."""
+    old = [c for c in field.watcher.commands[-12:-2] if not c.hold]
+    publisher = field.watcher.intrude("arm/command")
+    for command in reversed(old):
+        publisher.publish(command)
+
+
+def _stop_service(field: Field) -> None:
+    field.watcher.press_stop()
+
+
+MISSING = "choice_missing"
+NODES = tuple(p.name for p in PROCESSES if p.is_node)
+CAMERAS = ("third_person_camera_node", "wrist_camera_node")
+
+FAULTS: tuple[Fault, ...] = (
+    Fault("service safety_node/stop", _stop_service, causes=("operator_stop",)),
+    _stopped("vla_node", MISSING),
+    _stopped("arbitrator_node", MISSING),
+    _stopped("safety_node"),
+    _stopped("franka_node", "communication_constraints_violation", stands_still=True),
+    *(_stopped(camera, MISSING, window_s=1.2) for camera in CAMERAS),
+    _stopped("renderer", MISSING, window_s=1.2),
+    *(_stopped(node, expects_hold=False) for node in UNHEARD),
+    _policy("NaN", partial(_always, np.full(7, np.nan)), "not_finite"),
+    _policy("1e300", partial(_always, np.full(7, 1e300)), "absurd"),
+    _policy("out of the box", partial(_always, OUTWARD), "workspace", moves=True, window_s=3.0),
+    _policy("answers three steps old", _stale, MISSING),
+    _policy("answers in the wrong order", _swapped, MISSING),
+    _second_publisher("arm/command", "foreign_command", command_ahead),
+    _second_publisher("arbitrator/choice", "foreign_choice", choice_up),
+    Fault(
+        "old commands again on arm/command",
+        _replayed,
+        lambda f: f.watcher.leave(),
+        ("foreign_command",),
+    ),
+    _wire("reflex", "reflex", "cartesian_reflex"),
+    _wire("30 packets lost", "packet_loss", "communication_constraints_violation", count=30),
+    _wire("2 s of silence", "silence", "network_lost", duration_s=2.0),
+    _wire("robot clock stands still", "freeze", "robot_time_stopped", "network_lost"),
+    *(_killed(node) for node in NODES),
+)

@@ -1,0 +1,132 @@
+"""Trials of `pld bench safety` as rows: on the screen, as JSON, and as a section of a page."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from pld.errors import ConfigError
+from pld_nodes.bench.aims import arguments_without_json, machine
+from pld_nodes.bench.safety_bench import Trial
+from pld_nodes.bench.safety_faults import Fault
+
+HOLD_BAR_MS = 100.0
+BEGIN, END = "<!-- pld bench safety: begin -->", "<!-- pld bench safety: end -->"
+COLUMNS = (
+    "fault", "trials", "detected", "held", "to hold p50 [ms]", "p99 [ms]", "max [ms]",
+    "travel max [mm]", "false stops", "bar met",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """All trials of one fault; times in ms of robot time, None where nothing held."""
+
+    fault: str
+    trials: int
+    detected: int
+    held: int
+    p50_ms: float | None
+    p99_ms: float | None
+    max_ms: float | None
+    travel_max_mm: float | None
+    quiet_s: float
+    false_stops: int
+    met: bool
+
+    def cells(self) -> list[str]:
+        """The row's texts in the order of COLUMNS."""
+        times = [_number(v, ".0f") for v in (self.p50_ms, self.p99_ms, self.max_ms)]
+        travel = _number(self.travel_max_mm, ".1f")
+        verdict = "yes" if self.met else "**no**"
+        counts = [str(v) for v in (self.trials, self.detected, self.held)]
+        return [self.fault, *counts, *times, travel, str(self.false_stops), verdict]
+
+
+def rows(faults: Sequence[Fault], trials: Sequence[Trial]) -> list[Row]:
+    """One row per fault that was tried, in the order of the table of faults."""
+    return [
+        _row(fault, [t for t in trials if t.fault == fault.name])
+        for fault in faults
+        if any(t.fault == fault.name for t in trials)
+    ]
+
+
+def _row(fault: Fault, trials: list[Trial]) -> Row:
+    times = np.array([t.to_hold_ms for t in trials if not math.isnan(t.to_hold_ms)])
+    spread = [float(v) for v in np.percentile(times, (50, 99, 100))] if len(times) else [None] * 3
+    travels = [t.travel_mm for t in trials if not math.isnan(t.travel_mm)]
+    detected, false_stops = sum(t.detected for t in trials), sum(t.false_stops for t in trials)
+    if fault.moves:
+        met = len(times) == 0
+    else:
+        met = detected == len(times) == len(trials) and float(times.max()) <= HOLD_BAR_MS
+    return Row(
+        fault.name,
+        len(trials),
+        detected,
+        len(times),
+        *spread,
+        max(travels) if travels else None,
+        sum(t.quiet_s for t in trials),
+        false_stops,
+        met and false_stops == 0,
+    )
+
+
+def show(found: Sequence[Row], console: Console) -> None:
+    """Print the table."""
+    table = Table(*COLUMNS, title="faults injected into the graph on the twin, robot time")
+    for row in found:
+        table.add_row(*(cell.replace("*", "") for cell in row.cells()))
+    console.print(table)
+
+
+def save(found: Sequence[Row], path: Path) -> None:
+    """Write the rows, the command and the machine as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {
+        "command": "pld " + " ".join(arguments_without_json(sys.argv[1:])),
+        "machine": machine(),
+        "rows": [asdict(row) for row in found],
+    }
+    path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def section(document: dict[str, Any]) -> str:
+    """The page's section from a saved document."""
+    found = [Row(**row) for row in document["rows"]]
+    host = document["machine"]
+    lines = [
+        f"`{document['command']}`  ",
+        f"{sum(row.trials for row in found)} trials on {host['cores']} cores, load "
+        f"{host['load_1min']} at the end, Python {host['python']}; "
+        f"{sum(row.quiet_s for row in found):.0f} s of motion without a fault.",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        "|" + "---|" * len(COLUMNS),
+        *(f"| {' | '.join(row.cells())} |" for row in found),
+    ]
+    return "\n".join(lines)
+
+
+def write_into(page: Path, document: dict[str, Any]) -> None:
+    """Replace what stands between the page's two marks; raises ConfigError without them."""
+    text = page.read_text()
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ConfigError(f"{page}: expected one {BEGIN!r} and one {END!r}")
+    head, rest = text.split(BEGIN)
+    page.write_text(f"{head}{BEGIN}\n{section(document)}\n{END}{rest.split(END)[1]}")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

@@ -1,0 +1,234 @@
+"""The safety node as its own process: what it answers, holds, latches, and tells the operator."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from domain_coordinator import domain_id
+
+from pld import types
+from pld.robots.fake import FakeArm
+from pld_nodes import graph
+from pld_nodes.ros import environment
+from tests.nodes.recorder_graph import environment_of, stop
+
+environment.prepare()
+
+import rclpy  # noqa: E402
+from pld_interfaces.msg import ArmCommand, ArmState, Choice, SafetyStatus  # noqa: E402
+from rclpy.context import Context  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+
+from pld_nodes.ros import messages  # noqa: E402
+from pld_nodes.ros.node import qos_profile  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_Q_RAD = np.array([0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4])
+MODEST = (0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+
+
+class Beside:
+    """Plays driver and arbitrator beside a genuine safety node."""
+
+    def __init__(self, domain: int) -> None:
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node("beside", namespace="/pld", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.commands: list[ArmCommand] = []
+        self.status: list[SafetyStatus] = []
+        self.arm = FakeArm()
+        self.arm.connect()
+        self.state = replace(self.arm.reset(), q_rad=READY_Q_RAD)
+        self._states = self._publisher(ArmState, "arm/state")
+        self._choices = self._publisher(Choice, "arbitrator/choice")
+        for kind, name, kept in (
+            (ArmCommand, "arm/command", self.commands),
+            (SafetyStatus, "safety/status", self.status),
+        ):
+            self.node.create_subscription(
+                kind, name, kept.append, qos_profile(graph.topic(name).qos)
+            )
+
+    def _publisher(self, kind, name: str):
+        return self.node.create_publisher(kind, name, qos_profile(graph.topic(name).qos))
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+    def wait(self, condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if condition():
+                return True
+            self.executor.spin_once(timeout_sec=0.005)
+        return False
+
+    def is_matched(self) -> bool:
+        outward = (self._states, self._choices)
+        inward = ("arm/command", "safety/status")
+        return all(p.get_subscription_count() for p in outward) and all(
+            self.node.count_publishers(name) for name in inward
+        )
+
+    def tell_state(self, **changes: object) -> None:
+        self.state = replace(self.arm.wait_step(), q_rad=READY_Q_RAD, **changes)
+        self._states.publish(messages.arm_state_to_msg(self.state))
+
+    def choose(self, action=MODEST, step: int | None = None, source=types.ActionSource.BASE):
+        answered = self.state.step if step is None else step
+        choice = types.Choice(answered, source, np.array(action, dtype=float))
+        self._choices.publish(messages.choice_to_msg(choice, self.state.t_ns, "e"))
+
+    def turn(self, action=MODEST, source=types.ActionSource.BASE, **changes: object) -> ArmCommand:
+        """One control step; returns the command that answers it."""
+        seen = len(self.commands)
+        self.tell_state(**changes)
+        self.choose(action, source=source)
+        step = self.state.step
+        assert self.wait(lambda: any(c.step == step for c in self.commands[seen:]))
+        return [c for c in self.commands[seen:] if c.step == step][-1]
+
+    def call(self, service: str) -> tuple[bool, str]:
+        client = self.node.create_client(Trigger, f"safety_node/{service}")
+        assert self.wait(client.service_is_ready)
+        future = client.call_async(Trigger.Request())
+        assert self.wait(future.done)
+        self.node.destroy_client(client)
+        return future.result().success, future.result().message
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[tuple[subprocess.Popen[str], int]]:
+    with domain_id() as domain:
+        limits = ROOT / "launch" / "config" / "limits_fr3.yaml"
+        command = [sys.executable, "-m", "pld_nodes.safety_node", "--ros-args"]
+        command += ["-r", "__ns:=/pld", "-p", f"limits:={limits}"]
+        started = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment_of(domain),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        yield started, domain
+        stop(started)
+
+
+@pytest.fixture(scope="module")
+def beside(process) -> Iterator[Beside]:
+    graph_side = Beside(process[1])
+    assert graph_side.wait(graph_side.is_matched)
+    yield graph_side
+    graph_side.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_latched(beside: Beside) -> Iterator[None]:
+    yield
+    beside.turn()
+    beside.call("clear")
+    assert not beside.turn().hold
+
+
+def test_a_modest_choice_becomes_a_command(beside: Beside) -> None:
+    command = beside.turn()
+    assert not command.hold
+    assert list(command.executed_action) == pytest.approx(MODEST)
+
+
+def test_a_missing_choice_holds_and_the_next_choice_goes_on(beside: Beside) -> None:
+    beside.turn()
+    seen = len(beside.commands)
+    beside.tell_state()
+    beside.tell_state()
+    assert beside.wait(lambda: len(beside.commands) > seen)
+    assert (beside.commands[seen].hold, list(beside.commands[seen].reasons)) == (
+        True,
+        ["choice_missing"],
+    )
+    assert not beside.turn().hold
+
+
+def test_no_policy_command_follows_a_stop_in_200_trials(beside: Beside) -> None:
+    policy_commands = 0
+    for _ in range(200):
+        beside.turn()
+        assert beside.call("stop")[0]
+        seen = len(beside.commands)
+        policy_commands += not beside.turn().hold
+        policy_commands += not beside.turn(source=types.ActionSource.HUMAN).hold
+        policy_commands += sum(not c.hold for c in beside.commands[seen:])
+        assert beside.call("clear")[0]
+    assert policy_commands == 0
+
+
+def test_a_stop_twice_and_a_clear_of_nothing_are_answered_with_words(beside: Beside) -> None:
+    assert beside.call("clear") == (False, "nothing is latched; allowed now: safety_node/stop")
+    assert beside.call("stop")[1].startswith("stopped; allowed now: safety_node/stop, ")
+    assert beside.call("stop")[1].startswith("was stopped already; ")
+
+
+def test_numbers_that_are_none_hold_and_latch_but_a_person_may_act(beside: Beside) -> None:
+    assert list(beside.turn([np.nan] * 7).reasons) == ["not_finite"]
+    assert (beside.turn().hold, list(beside.turn().reasons)) == (True, ["not_finite"])
+    assert not beside.turn(source=types.ActionSource.HUMAN).hold
+    assert beside.status[-1].latched == ["not_finite"]
+
+
+def test_a_fault_of_the_arm_stays_in_force_after_it_has_gone(beside: Beside) -> None:
+    beside.turn(control_mode=types.ControlMode.FAULT, errors=("cartesian_reflex",))
+    cleared, words = beside.call("clear")
+    assert not cleared
+    assert words == (
+        "robot_fault is still present: call franka_node/recover; "
+        "allowed now: safety_node/stop, franka_node/recover"
+    )
+    assert beside.turn().hold
+    assert beside.call("clear")[0]
+
+
+def test_a_second_publisher_of_either_topic_latches_until_it_is_gone(beside: Beside) -> None:
+    for kind, name, cause in (
+        (ArmCommand, "arm/command", "foreign_command"),
+        (Choice, "arbitrator/choice", "foreign_choice"),
+    ):
+        stranger = beside._publisher(kind, name)
+        assert beside.wait(lambda: beside.turn().hold)
+        assert beside.wait(lambda: beside.status[-1].latched == [cause])  # noqa: B023
+        cleared, words = beside.call("clear")
+        assert not cleared
+        assert f"{cause} is still present: end the other publisher of {name}" in words
+        beside.node.destroy_publisher(stranger)
+        assert beside.wait(lambda: beside.turn() is not None and beside.call("clear")[0])
+
+
+def test_a_leap_of_robot_time_latches(beside: Beside) -> None:
+    beside.turn(control_mode=types.ControlMode.TRACKING)
+    beside.arm.t_ns += 600_000_000
+    assert list(beside.turn().reasons) == ["arm_state_lost"]
+
+
+def test_a_silent_driver_is_no_fault_while_the_arm_is_not_moved_by_commands(
+    beside: Beside,
+) -> None:
+    beside.turn(control_mode=types.ControlMode.RESETTING)
+    beside.wait(lambda: False, 6.0)
+    assert not beside.turn().hold
+
+
+def test_silence_of_a_moving_arm_is_told_while_robot_time_stands_still(beside: Beside) -> None:
+    beside.turn(control_mode=types.ControlMode.TRACKING)
+    assert beside.wait(lambda: beside.status[-1].latched == ["arm_state_lost"], 15.0)

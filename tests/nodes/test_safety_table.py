@@ -1,0 +1,81 @@
+"""The table of faults counts what happened, and says no where the bar is missed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pld.errors import ConfigError
+from pld_nodes.bench import safety_table
+from pld_nodes.bench.safety_bench import Trial
+from pld_nodes.bench.safety_faults import FAULTS, Fault
+from pld_nodes.bench.truth_path import still_ns, travel_mm
+
+NAN = float("nan")
+
+
+def fault(**options: object) -> Fault:
+    return Fault("a", lambda _: None, **options)
+
+
+def trial(to_hold_ms: float, *, detected: bool = True, false_stops: int = 0) -> Trial:
+    return Trial("a", detected, to_hold_ms, 8.0, 1.0, false_stops)
+
+
+def test_every_fault_has_a_name_of_its_own() -> None:
+    names = [f.name for f in FAULTS]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("trials", "met"),
+    [
+        ([trial(20.0), trial(100.0)], True),
+        ([trial(20.0), trial(100.1)], False),
+        ([trial(20.0), trial(NAN)], False),
+        ([trial(20.0, detected=False)], False),
+        ([trial(20.0, false_stops=1)], False),
+    ],
+)
+def test_the_bar_is_every_trial_noticed_and_held_in_time(trials: list[Trial], met: bool) -> None:
+    (row,) = safety_table.rows([fault()], trials)
+    assert row.met is met
+    assert row.trials == len(trials)
+
+
+def test_motion_that_should_go_on_must_not_hold() -> None:
+    assert safety_table.rows([fault(moves=True)], [trial(NAN)])[0].met
+    assert not safety_table.rows([fault(moves=True)], [trial(30.0)])[0].met
+
+
+def test_the_spread_is_of_the_trials_that_held() -> None:
+    (row,) = safety_table.rows([fault()], [trial(v) for v in (10.0, 30.0, 50.0, NAN)])
+    assert (row.held, row.p50_ms, row.max_ms) == (3, 30.0, 50.0)
+
+
+def test_the_page_is_rewritten_between_its_marks_only(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{safety_table.BEGIN}\nold\n{safety_table.END}\nafter\n")
+    safety_table.save(safety_table.rows([fault()], [trial(20.0)]), tmp_path / "f.json")
+    document = json.loads((tmp_path / "f.json").read_text())
+    for _ in range(2):
+        safety_table.write_into(page, document)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "\nold\n" not in text
+    assert "| a | 1 | 1 | 1 | 20 | 20 | 20 | 8.0 | 0 | yes |" in text
+    with pytest.raises(ConfigError, match="expected one"):
+        safety_table.write_into(tmp_path / "f.json", document)
+
+
+def test_standing_still_and_travel_are_read_from_the_path() -> None:
+    times = np.arange(5) * 10
+    places = np.zeros((5, 3))
+    places[:, 0] = [0.0, 0.010, 0.006, 0.0055, 0.005]
+    assert travel_mm(places) == pytest.approx(10.0)
+    assert still_ns(times, places) == 10
+    assert still_ns(times[:0], places[:0]) is None
