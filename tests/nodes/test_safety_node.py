@@ -130,7 +130,7 @@ def process() -> Iterator[tuple[subprocess.Popen[str], int]]:
 @pytest.fixture(scope="module")
 def beside(process) -> Iterator[Beside]:
     graph_side = Beside(process[1])
-    assert graph_side.wait(graph_side.is_matched)
+    assert graph_side.wait(graph_side.is_matched, 120.0)
     yield graph_side
     graph_side.close()
 
