@@ -17,7 +17,7 @@ HELD_GRIPPER_SCALE = 0.2
 HELD_DECISIONS = {"decision_steps": 2, "gamma": 0.94, "n_step": 1}
 LABELS = ("specialist", "whole")
 # So many that the base succeeds on 30-60 % of the starts.
-DEMONSTRATIONS = {"cube_pickup": 30, "peg_insertion": 12}
+DEMONSTRATIONS = {"cube_pickup": 10, "peg_insertion": 12}
 
 
 @dataclass(frozen=True)
