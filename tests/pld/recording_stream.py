@@ -24,6 +24,7 @@ ARM = "/pld/arm/state"
 EPISODE = "/pld/episode"
 STATIC = "/tf_static"
 HEIGHT, WIDTH = 12, 16
+READY_Q_RAD = np.array([0.0, -0.785, 0.1, -2.356, 0.2, 1.571, 0.785])
 TYPES = {
     FRONT: bag.IMAGE,
     WRIST: bag.IMAGE,
@@ -103,15 +104,18 @@ def image_cdr(t_ns: int, rgb: np.ndarray, encoding: str = "rgb8") -> bytes:
     )
 
 
-def arm_cdr(t_ns: int, step: int, x_m: float = 0.0) -> bytes:
-    point = build("geometry_msgs/msg/Point", x=0.3 + x_m, y=0.1, z=0.4)
-    quaternion = build("geometry_msgs/msg/Quaternion", w=1.0)
+def arm_cdr(t_ns: int, step: int, x_m: float = 0.0, *, at_work: bool = False) -> bytes:
+    """An arm state somewhere, or `at_work`: over the table, the hand pointing down."""
+    x, y, z = (0.5, 0.0, 0.2) if at_work else (0.3 + x_m, 0.1, 0.4)
+    point = build("geometry_msgs/msg/Point", x=x, y=y, z=z)
+    turn = {"x": 1.0, "w": 0.0} if at_work else {"w": 1.0}
+    quaternion = build("geometry_msgs/msg/Quaternion", **turn)
     pose = build("geometry_msgs/msg/Pose", position=point, orientation=quaternion)
     return cdr(
         bag.ARM_STATE,
         header=header(t_ns),
         step=step,
-        q_rad=np.arange(7) / 10.0,
+        q_rad=READY_Q_RAD,
         o_t_ee=pose,
         reference=pose,
         gripper_width_m=0.08,

@@ -68,7 +68,7 @@ class Intervened(Stream):
         for count, source in enumerate(self._sources):
             yield from self._decided(FIRST + count, source)
         end_ns = (FIRST + len(self._sources)) * NS // 20
-        yield self.message(ARM, arm_cdr(end_ns, FIRST + len(self._sources)))
+        yield self.message(ARM, arm_cdr(end_ns, FIRST + len(self._sources), at_work=True))
         yield self.message(EPISODE, status_cdr(end_ns, "e0", 3, FIRST, 1, "operator_success"))
 
     def _decided(self, step: int, source: ActionSource) -> Iterator[RawMessage]:
@@ -77,7 +77,7 @@ class Intervened(Stream):
         rgb = np.full((240, 424, 3), step % 256, np.uint8)
         for camera in (FRONT, WRIST):
             yield self.message(camera, image_cdr(t_ns - 10_000_000, rgb))
-        state = arm_cdr(t_ns, step)
+        state = arm_cdr(t_ns, step, at_work=True)
         yield self.message(ARM, state)
         common = {"header": header(t_ns), "step": step}
         if step not in self.silent_base:

@@ -12,7 +12,15 @@ from pld.recording.cdr import header_stamp_ns, image_array, image_layout
 from pld.recording.reader import read_episode
 from pld.recording.translate import base_action
 from pld.types import ActionSource, ControlMode, EpisodeState
-from tests.pld.recording_stream import NS, arm_cdr, build, image_cdr, picture, record
+from tests.pld.recording_stream import (
+    NS,
+    READY_Q_RAD,
+    arm_cdr,
+    build,
+    image_cdr,
+    picture,
+    record,
+)
 
 
 def test_every_step_comes_back_in_the_vocabulary_of_the_loop(tmp_path: Path) -> None:
@@ -20,7 +28,7 @@ def test_every_step_comes_back_in_the_vocabulary_of_the_loop(tmp_path: Path) -> 
     arm = episode.arm_states[2]
     assert (arm.t_ns, arm.value.step) == (102 * NS // 20, 102)
     assert arm.log_time_ns > 1_600_000_000 * NS
-    np.testing.assert_array_equal(arm.value.q_rad, np.arange(7) / 10.0)
+    np.testing.assert_array_equal(arm.value.q_rad, READY_Q_RAD)
     np.testing.assert_allclose(arm.value.O_T_EE.p_m, [0.402, 0.1, 0.4])
     np.testing.assert_array_equal(arm.value.O_T_EE.q_xyzw, [0, 0, 0, 1])
     assert arm.value.control_mode is ControlMode.TRACKING
