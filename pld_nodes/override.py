@@ -31,8 +31,9 @@ Respond = Callable[[Trigger.Request, Trigger.Response], Trigger.Response]
 class Desk:
     """What the override asks of the arbitrator.
 
-    An episode `runs` from the decision on, and `is_running` from its first step on. `answer` chooses among offers for the newest step, once a step; `end` ends the running episode
-    and is False when none runs.
+    An episode `runs` from the decision on, and `is_running` from its first step on. `answer`
+    chooses among offers for the newest step, once a step; `end` ends the running episode and is
+    False when none runs.
     """
 
     newest_step: Callable[[], int]
