@@ -84,7 +84,9 @@ class ArbitratorNode(GraphNode):
         self._answers = Answers()
         self._arm: ArmState | None = None
         self._resumption = Resumption.of(config.rate_hz)
-        desk = Desk(self._newest_step, self._is_running, self._answer, self._end, self._describe)
+        desk = Desk(
+            self._newest_step, self._runs, self._is_running, self._answer, self._end, self._describe
+        )
         self._override = Override(self, config.rate_hz, desk)
         replies = Replies(self._done, self._fail)
         self._errands = Errands(self, config.task, config.scene, replies)
@@ -196,7 +198,7 @@ class ArbitratorNode(GraphNode):
 
     def _end(self, outcome: Outcome, reason: str) -> bool:
         """End the running episode on the operator's word; False when none runs."""
-        running = self._episode.state is EpisodeState.RUNNING
+        running = self._runs()
         if running:
             self._advance(end(self._episode, self._t_ns, outcome, reason))
         return running
@@ -226,10 +228,11 @@ class ArbitratorNode(GraphNode):
         self.get_logger().error(reason)
         self.finish(EXIT_FAILED)
 
+    def _runs(self) -> bool:
+        return self._episode.state is EpisodeState.RUNNING
+
     def _is_running(self) -> bool:
-        episode = self._episode
-        began = self._guard.newest_step >= episode.first_step
-        return episode.state is EpisodeState.RUNNING and began
+        return self._runs() and self._guard.newest_step >= self._episode.first_step
 
     def _describe(self) -> str:
         episode = self._episode

@@ -31,11 +31,13 @@ Respond = Callable[[Trigger.Request, Trigger.Response], Trigger.Response]
 class Desk:
     """What the override asks of the arbitrator.
 
-    `answer` chooses among offers for the newest step, once a step; `end` ends the running episode
-    and is False when none runs.
+    An episode `runs` from the decision on, and `is_running` from its first step on. `answer`
+    chooses among offers for the newest step, once a step; `end` ends the running episode and is
+    False when none runs.
     """
 
     newest_step: Callable[[], int]
+    runs: Callable[[], bool]
     is_running: Callable[[], bool]
     answer: Callable[[Offers], None]
     end: Callable[[Outcome, str], bool]
@@ -66,7 +68,12 @@ class Override:
         return self._handover.control is Control.HOLDING
 
     def rest(self) -> None:
-        """No episode runs: nobody has control, the operator's choice stays."""
+        """Before and after an episode nobody has control; the operator's choice stays.
+
+        A pause asked for between the decision to run and the first step stays too.
+        """
+        if self._desk.runs():
+            return
         self._handover, self._early = self._handover.renewed(), EarlyAnswer()
 
     def on_state(self, step: int) -> bool:
@@ -125,7 +132,7 @@ class Override:
         return respond
 
     def _on_pause(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success = self._desk.is_running()
+        response.success = self._desk.runs()
         if response.success:
             self._become(self._handover.pause(self._desk.newest_step()))
             response.message = "paused; go on with arbitrator_node/resume"

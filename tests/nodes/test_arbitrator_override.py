@@ -1,0 +1,283 @@
+"""The arbitrator as a process, its world played by the test step by step: who is chosen, and when.
+
+No twin and no clock: nothing here depends on how busy the machine is.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from domain_coordinator import domain_id
+
+from pld.types import ActionSource
+from pld_nodes import graph
+from pld_nodes.ros import environment
+
+environment.prepare()
+
+import rclpy  # noqa: E402
+from pld_interfaces.msg import (  # noqa: E402
+    ArmState,
+    BaseAction,
+    Choice,
+    EpisodeStatus,
+    HumanAction,
+    RecorderStatus,
+)
+from rclpy.context import Context  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from std_srvs.srv import SetBool, Trigger  # noqa: E402
+
+from pld_nodes.ros.messages import header  # noqa: E402
+from pld_nodes.ros.node import message_class, qos_profile  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = [0.8, -0.4, 0.0, 0.0, 0.0, 0.0, 1.0]
+HUMAN = [0.0, 0.5, 0.0, 0.0, 0.0, 0.1, -1.0]
+PATIENCE_S = 60.0
+REMAPS = ("-r", "__node:=arbitrator_node", "-r", "__ns:=/pld")
+PARAMETERS = ("task:=cube_pickup", "run:=r", "scene:=operator", "episodes:=1")
+ARGUMENTS = ("--ros-args", *REMAPS, *(part for p in PARAMETERS for part in ("-p", p)))
+QUIET_S = 0.3
+PLAYED = ("arm/state", "base/action", "teleop/action", "recorder/status")
+
+
+class World:
+    """Plays driver, base policy, operator and recorder around one arbitrator process."""
+
+    def __init__(self, domain: int, folder: Path) -> None:
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node("world", namespace="/pld", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.choices: dict[int, Choice] = {}
+        self.status = EpisodeStatus()
+        self.step = 0
+        self._resets = 0
+        self._publishers = {
+            name: self.node.create_publisher(
+                message_class(graph.topic(name).type), name, qos_profile(graph.topic(name).qos)
+            )
+            for name in PLAYED
+        }
+        self._listen("arbitrator/choice", Choice, self._on_choice)
+        self._listen("episode", EpisodeStatus, self._on_episode)
+        self.node.create_service(Trigger, "franka_node/reset", self._on_reset)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pld_nodes.arbitrator_node", *ARGUMENTS],
+            cwd=ROOT,
+            env={**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": str(folder)},
+        )
+
+    def _listen(self, name: str, kind: type, callback: Callable[..., None]) -> None:
+        self.node.create_subscription(kind, name, callback, qos_profile(graph.topic(name).qos))
+
+    def _on_choice(self, msg: Choice) -> None:
+        assert msg.step not in self.choices, f"step {msg.step} was answered twice"
+        self.choices[int(msg.step)] = msg
+
+    def _on_episode(self, msg: EpisodeStatus) -> None:
+        self.status = msg
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._resets += 1
+        response.success = True
+        return response
+
+    def close(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < end, "the arbitrator did not get there"
+            self.executor.spin_once(timeout_sec=0.01)
+
+    def call(self, name: str, request: object = None) -> Trigger.Response:
+        kind = SetBool if request is not None else Trigger
+        client = self.node.create_client(kind, f"arbitrator_node/{name}")
+        self.until(client.service_is_ready)
+        future = client.call_async(request or Trigger.Request())
+        self.until(future.done)
+        self.node.destroy_client(client)
+        return future.result()
+
+    def state(self, mode: int = ArmState.HOLDING) -> int:
+        """The next control step begins."""
+        self.step += 1
+        self._tell("arm/state", ArmState(header=self._header(), step=self.step, control_mode=mode))
+        return self.step
+
+    def base(self, step: int) -> None:
+        chunk = array.array("d", BASE)
+        self._tell("base/action", BaseAction(step=step, chunk_horizon=1, chunk=chunk))
+
+    def human(self, step: int, *, deadman: bool = True, action: list[float] = HUMAN) -> None:
+        said = HumanAction(step=step, deadman=deadman, human_action=action, device="test")
+        self._tell("teleop/action", said)
+
+    def chosen(self, step: int) -> Choice:
+        self.until(lambda: step in self.choices)
+        return self.choices[step]
+
+    def unanswered(self, step: int) -> bool:
+        """Whether nothing is chosen for `step` for a while."""
+        end = time.monotonic() + QUIET_S
+        while time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.01)
+        return step not in self.choices
+
+    def policy_step(self) -> Choice:
+        """A control step that the base answers."""
+        step = self.state()
+        self.base(step)
+        return self.chosen(step)
+
+    def human_step(self, *, deadman: bool = True) -> Choice:
+        """A control step that a human answers."""
+        step = self.state()
+        self.human(step, deadman=deadman)
+        return self.chosen(step)
+
+    def run_episode(self) -> None:
+        """From the start of the node to the first step of the episode."""
+        self.until(lambda: all(p.get_subscription_count() for p in self._publishers.values()))
+        self._repeat(lambda: self._resets > 0, ArmState.HOLDING)
+        self.chosen(self.state(ArmState.RESETTING))
+        self.chosen(self.state())
+        self.until(lambda: self.call("scene_ready").success)
+        self._repeat(lambda: bool(self.status.episode_id), ArmState.HOLDING)
+        recording = RecorderStatus(
+            episode_id=self.status.episode_id, state=RecorderStatus.RECORDING
+        )
+        self._tell("recorder/status", recording)
+        self.until(lambda: self.status.state == EpisodeStatus.RUNNING)
+        while self.step + 1 < self.status.first_step:
+            self.chosen(self.state())
+
+    def _repeat(self, condition: Callable[[], bool], mode: int) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < end
+            self.chosen(self.state(mode))
+
+    def _header(self) -> object:
+        return header(self.step * 50_000_000)
+
+    def _tell(self, name: str, message: object) -> None:
+        self._publishers[name].publish(message)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with domain_id() as domain:
+        found = World(int(domain), tmp_path)
+        found.run_episode()
+        yield found
+        found.close()
+
+
+def test_a_human_wins_is_waited_for_and_is_followed_by_nobody(world: World) -> None:
+    first = world.policy_step()
+    assert ActionSource(first.source) is ActionSource.BASE
+    np.testing.assert_array_equal(first.action, BASE)
+
+    world.human(world.step + 1)
+    taken = world.chosen(world.state())
+    assert (taken.source, taken.is_intervention) == (Choice.HUMAN, True)
+    np.testing.assert_array_equal(taken.action, HUMAN)
+
+    step = world.state()
+    world.base(step)
+    assert world.unanswered(step)
+    world.human(step)
+    assert world.chosen(step).source == Choice.HUMAN
+
+    released = world.human_step(deadman=False)
+    assert (released.source, released.is_intervention) == (Choice.HOLD, False)
+    for _ in range(25):
+        step = world.state()
+        world.base(step)
+        assert world.chosen(step).source == Choice.HOLD
+
+    assert world.call("resume").success
+    grown = [world.policy_step().action[0] for _ in range(12)]
+    np.testing.assert_allclose(grown[:10], 0.8 * np.arange(1, 11) / 11)
+    np.testing.assert_allclose(grown[10:], 0.8)
+
+
+def test_a_late_press_is_executed_at_the_next_step(world: World) -> None:
+    answered = world.policy_step()
+    world.human(int(answered.step))
+    step = world.state()
+    world.base(step)
+    assert world.unanswered(step)
+    world.human(step)
+    assert world.chosen(step).source == Choice.HUMAN
+
+
+def test_a_silent_human_in_control_is_lost_and_the_policy_stays_out(world: World) -> None:
+    assert world.call("policy_after_release", SetBool.Request(data=True)).success
+    world.policy_step()
+    world.human_step()
+    world.human_step()
+    silent = [world.state() for _ in range(3)]
+    held = world.state()
+    assert world.chosen(held).source == Choice.HOLD
+    assert not set(silent) & set(world.choices)
+    for _ in range(30):
+        step = world.state()
+        world.base(step)
+        assert world.chosen(step).source == Choice.HOLD
+
+
+def test_numbers_that_are_not_finite_release(world: World) -> None:
+    world.human_step()
+    step = world.state()
+    world.human(step, action=[np.nan] * 7)
+    assert world.chosen(step).source == Choice.HOLD
+
+
+def test_the_policy_goes_on_by_itself_only_after_the_release_has_settled(world: World) -> None:
+    assert world.call("policy_after_release", SetBool.Request(data=True)).success
+    world.human_step()
+    world.human_step(deadman=False)
+    sources = []
+    for _ in range(17):
+        step = world.state()
+        world.base(step)
+        sources.append(int(world.chosen(step).source))
+    assert sources == [Choice.HOLD] * 14 + [Choice.BASE] * 3
+
+
+def test_words_are_carried_out_or_refused_with_the_reason(world: World) -> None:
+    assert "already" in world.call("resume").message
+    assert world.call("pause").success
+    assert world.chosen(world.state()).source == Choice.HOLD
+    world.human_step()
+    assert "release the deadman" in world.call("resume").message
+    world.human_step(deadman=False)
+    assert world.call("resume").success
+    world.policy_step()
+    assert world.call("discard").success
+    world.until(lambda: world.status.state == EpisodeStatus.ENDED)
+    assert world.status.termination_reason == "operator_discard"
+    assert world.status.outcome == EpisodeStatus.UNLABELLED
+    for name in ("success", "failure", "discard", "pause"):
+        refused = world.call(name)
+        assert not refused.success
+        assert "running episode" in refused.message
