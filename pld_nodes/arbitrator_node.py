@@ -98,8 +98,7 @@ class ArbitratorNode(GraphNode):
         self.subscribe("teleop/action", self._override.on_human)
         self.subscribe("task/reward", self._on_reward)
         self.subscribe("recorder/status", self._on_recorder)
-        if config.mode == "learn":
-            self.subscribe("learner/weights", self._on_weights)
+        self.subscribe("learner/weights", self._on_weights)
         self._latest_takeover = config.latest_takeover
         self.create_service(Trigger, "~/scene_ready", self._on_scene_ready)
         self.create_service(Trigger, "~/abort", self._on_abort)
@@ -180,6 +179,8 @@ class ArbitratorNode(GraphNode):
 
     def _on_weights(self, msg: PolicyWeights) -> None:
         """A learner's weights: from the next episode on the takeover is drawn within alpha T."""
+        if self._config.mode != "learn":
+            return
         horizon = int(msg.horizon_steps)
         self._latest_takeover = latest_takeover(self._config.alpha, horizon) if horizon else NEVER
 

@@ -75,8 +75,8 @@ class ResidualNode(GraphNode):
             )
         self.subscribe("arm/state", self._on_state)
         self.subscribe("base/action", self._on_base_action)
-        if not config.specialist:
-            self.subscribe("learner/weights", self._on_weights)
+        self._learning = not config.specialist
+        self.subscribe("learner/weights", self._on_weights)
 
     def _load(self, path: str) -> ResidualActor:
         """The actor in a file; raises ConfigError unless it fits task, base and this code."""
@@ -90,6 +90,8 @@ class ResidualNode(GraphNode):
 
     def _on_weights(self, msg: PolicyWeights) -> None:
         """Keep a learner's weights for the next episode; bad ones leave the old ones in use."""
+        if not self._learning:
+            return
         try:
             self._offered = self._load(msg.path)
         except PldError as error:
