@@ -102,6 +102,8 @@ class Misperception:
 CUBE_MISPERCEPTION = Misperception(0.155, 0.015, 0.023, 0.13, 0.6, (0.50, 0.0))
 PEG_MISPERCEPTION = Misperception(0.08, 0.004, 0.010, 0.05, 1.0, (0.48, 0.0))
 TREMOR_MEMORY = 0.7
+# A trembling hand leaves a narrow aim again; the open fingers forgive this much.
+FORGIVING_M, FORGIVING_RAD = 0.012, 0.2
 MISPERCEPTIONS = {"cube_pickup": CUBE_MISPERCEPTION, "peg_insertion": PEG_MISPERCEPTION}
 
 
@@ -123,6 +125,8 @@ class ImperfectPolicy(ExpertPolicy):
         self._plan = plan_for(task, spec, retries=retries)
         self._sees_goal_wrongly = task == "peg_insertion"
         self._wrong = misperception or MISPERCEPTIONS[task]
+        if self._wrong.tremor and isinstance(self._plan, CubePlan):
+            self._plan = replace(self._plan, aim_m=FORGIVING_M, aim_rad=FORGIVING_RAD)
         self.reset(0)
 
     def reset(self, seed: int) -> None:

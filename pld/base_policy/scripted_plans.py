@@ -108,7 +108,7 @@ class CubePlan:
     Heights are of EE above the table [m]. Beyond `crowded_m` from the tray's centre the fingers
     reach over the walls, so the cube is taken at its top. An upward push of `touch_n` [N] on the
     way down ends the descent where it is. The hand closes within `aim_m` and `aim_rad` of the
-    grasp, which the open fingers forgive; a narrower aim is left again by a hand that trembles.
+    grasp.
     """
 
     spec: ActionSpec
@@ -118,8 +118,8 @@ class CubePlan:
     crowded_m: float = 0.07
     lift_m: float = 0.16
     held_m: float = 0.043
-    aim_m: float = 0.012
-    aim_rad: float = 0.2
+    aim_m: float = 0.006
+    aim_rad: float = 0.08
     close_s: float = 0.6
     retry_after_s: float = 0.7
     touch_n: float = 8.0
