@@ -21,8 +21,8 @@ from pld.recording.labels import outcome
 from pld.recording.reader import read_episode
 from pld.residual.episode import Episode, discounted_returns
 from pld.residual.protocol import Vector
-from pld.rollout_env import sensor_features
-from pld.types import CameraImage, Observation
+from pld.rollout_env import SENSOR_DIM, sensor_features
+from pld.types import ACTION_DIM, CameraImage, Observation
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,14 @@ def _episode(
 ) -> Episode:
     """Transitions of consecutive decisions; without success the last one has no successor."""
     count = len(seen) if success else len(seen) - 1
-    following = [*seen[1:], *seen[-1:]][:count]
+    following = [*seen[1:], *seen[-1:]][: max(count, 0)]
     rewards = np.zeros(max(count, 0), np.float32)
     if success and count:
         rewards[-1] = 1.0
-    width = view.base.feature_dim
-    shape = (max(count, 0), seen[0].size if seen else width)
+    shape = (max(count, 0), view.base.feature_dim + SENSOR_DIM + ACTION_DIM)
     return Episode(
-        observations=np.array(seen[:count], np.float32).reshape(shape),
-        actions=np.array(actions[:count], np.float32).reshape(max(count, 0), -1),
+        observations=np.array(seen[: shape[0]], np.float32).reshape(shape),
+        actions=np.array(actions[: shape[0]], np.float32).reshape(shape[0], ACTION_DIM),
         rewards=rewards,
         next_observations=np.array(following, np.float32).reshape(shape),
         terminated=rewards.copy(),

@@ -22,8 +22,8 @@ class Episode:
     `actions` (T, A) are the executed ones; `rewards`, `terminated` (T,); `returns` (T,) are the
     discounted Monte Carlo returns. `takeover_step` base steps came before and are not in here;
     `steps` counts all of them. `diverged` says that the simulation broke and the broken step was
-    dropped. `with_specialist` says that somebody else's control of the arm was to be
-    handed over in it (episodes of the graph; here the caller knows).
+    dropped. `with_specialist` says that a specialist was to take over; it is told of episodes that
+    the graph ran, since those that a trainer runs itself are known to it.
     """
 
     observations: NDArray[np.float32]
