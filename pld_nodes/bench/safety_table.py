@@ -48,8 +48,14 @@ class Row:
         times = [_number(v, ".0f") for v in (self.p50_ms, self.p99_ms, self.max_ms)]
         travel = _number(self.travel_max_mm, ".1f")
         verdict = "yes" if self.met else "**no**"
+        if self.met and self.held == 0 and self.quiet_s < MIN_QUIET_S:
+            verdict = "too short to say"
         counts = [str(v) for v in (self.trials, self.detected, self.held)]
         return [self.fault, *counts, *times, travel, str(self.false_stops), verdict]
+
+
+MIN_QUIET_S = 60.0
+"""Robot time of motion below which the absence of a hold says nothing."""
 
 
 def rows(faults: Sequence[Fault], trials: Sequence[Trial]) -> list[Row]:

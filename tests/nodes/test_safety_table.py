@@ -51,6 +51,14 @@ def test_motion_that_should_go_on_must_not_hold() -> None:
     assert not safety_table.rows([fault(moves=True)], [trial(30.0)])[0].met
 
 
+def test_a_moment_without_a_fault_is_not_called_a_success() -> None:
+    (row,) = safety_table.rows([fault(moves=True)], [trial(NAN)])
+    assert row.cells()[-1] == "too short to say"
+    long = Trial("a", True, NAN, 8.0, safety_table.MIN_QUIET_S, 0)
+    (row,) = safety_table.rows([fault(moves=True)], [long])
+    assert row.cells()[-1] == "yes"
+
+
 def test_the_spread_is_of_the_trials_that_held() -> None:
     (row,) = safety_table.rows([fault()], [trial(v) for v in (10.0, 30.0, 50.0, NAN)])
     assert (row.held, row.p50_ms, row.max_ms) == (3, 30.0, 50.0)
