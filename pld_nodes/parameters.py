@@ -181,9 +181,10 @@ def node_parameters(
         "output_dir": str(Path(parameters.output_dir).resolve() / parameters.run),
         "policy": found(parameters.policy),
         "specialist": found(parameters.specialist),
-        "latest_takeover": takeover_limit(parameters),
         "limits": resolve(parameters.limits),
         "arm_config": resolve(parameters.arm_config),
         "calibrations": ",".join(resolve(p) for p in parameters.calibrations.split(",") if p),
     }
+    if "latest_takeover" in process.parameters:  # reads the specialist's weights
+        known["latest_takeover"] = takeover_limit(parameters)
     return {name: known[name] for name in process.parameters}
