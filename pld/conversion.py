@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pld import parity
-from pld.base_policy.builtin_images import policy_image
 from pld.contract import CAMERAS, ActionSpec, proprio
 from pld.distill.episodes import NO_TAKEOVER, SftEpisode, write_episode
 from pld.errors import ContractError, PldError
+from pld.policy_image import policy_image
 from pld.probing.arbitrator import NEVER
 from pld.recording.labels import outcome
 from pld.recording.reader import Episode, ImageStream, read_episode

@@ -80,6 +80,7 @@ COMMAND = Qos(1)
 LATCHED = Qos(1, latched=True)
 TF_STATIC = Qos(1, latched=True)
 EVERY_NODE = "every node"
+SEEING = ("vla_node", "residual_node", "reward_node")
 
 
 def camera_node(camera: str) -> str:
@@ -92,11 +93,17 @@ def image_topic(camera: str) -> str:
     return f"camera/{camera}/color/image_raw"
 
 
+def stale_ns(camera: str) -> float:
+    """Age [ns] from which the table takes a camera's image for stale."""
+    limit_ms = topic(image_topic(camera)).stale_after_ms
+    return float("inf") if limit_ms is None else limit_ms * 1e6
+
+
 def _camera_topics(camera: str) -> tuple[Topic, ...]:
     node, base = camera_node(camera), f"camera/{camera}"
     image, info = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
     return (
-        Topic(image_topic(camera), image, node, ("vla_node", "residual_node"), (), STREAM, 150.0),
+        Topic(image_topic(camera), image, node, SEEING, (), STREAM, 150.0),
         Topic(f"{base}/color/camera_info", info, node, (), (), STREAM),
         Topic(f"{base}/depth/image_rect_raw", image, node, (), (), STREAM),
     )
@@ -226,7 +233,7 @@ PROCESSES: tuple[Process, ...] = (
         ("task", "policy", "output_dir", "seed", "rate_hz", "horizon_s"),
         only_with="learner",
     ),
-    Process("reward_node", "reward_node", ("detector", "twin_dir")),
+    Process("reward_node", "reward_node", ("task", "detector", "twin_dir", "rate_hz")),
     Process(
         "arbitrator_node",
         "arbitrator_node",

@@ -22,6 +22,7 @@ from pld_nodes.graph import MODES, Deployment, Process
 from pld_nodes.share import share_path
 
 WEIGHTS = "FILE.safetensors"
+DETECTORS = ("twin", "operator", WEIGHTS)
 POLICIES = ("scripted", "expert", "sweep", "press", WEIGHTS)
 REALTIME = ("enforce", "ignore")
 RATES_HZ = (10.0, 20.0)
@@ -58,7 +59,9 @@ class RunParameters:
     third_person_serial: str = _said("serial number of the third-person RealSense", "")
     wrist_serial: str = _said("serial number of the wrist RealSense", "")
     depth: bool = _said("publish and record depth images too", False)
-    detector: str = _said("success detector: twin or operator", "operator")
+    detector: str = _said(
+        "success detector: twin, operator, or a classifier's FILE.safetensors", "operator"
+    )
     scene: str = _said("who lays the scene: service (twin) or operator", "operator")
     output_dir: str = _said("folder that receives run folders", "runs")
     run: str = _said("name of the run; empty: made from task and start time", "")
@@ -72,7 +75,7 @@ class RunParameters:
         self._check_specialist()
         _one_of("realtime", self.realtime, REALTIME)
         _one_of("rate_hz", self.rate_hz, RATES_HZ)
-        _one_of("detector", self.detector, ("twin", "operator"))
+        _one_of("detector", WEIGHTS if is_weights(self.detector) else self.detector, DETECTORS)
         _one_of("scene", self.scene, ("service", "operator"))
         if self.episodes < 1:
             raise ConfigError(f"episodes: {self.episodes} is not at least 1")
@@ -145,7 +148,7 @@ def found(policy: str) -> str:
     if not is_weights(policy):
         return policy
     if not Path(policy).is_file():
-        raise ConfigError(f"no weights at {policy!r}; `pld flywheel` trains some")
+        raise ConfigError(f"no weights at {policy!r}; `pld flywheel` and `pld train` make some")
     return str(Path(policy).resolve())
 
 
@@ -181,6 +184,7 @@ def node_parameters(
         "output_dir": str(Path(parameters.output_dir).resolve() / parameters.run),
         "policy": found(parameters.policy),
         "specialist": found(parameters.specialist),
+        "detector": found(parameters.detector),
         "limits": resolve(parameters.limits),
         "arm_config": resolve(parameters.arm_config),
         "calibrations": ",".join(resolve(p) for p in parameters.calibrations.split(",") if p),

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from pld_interfaces.msg import ArmState, Reward
+from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
+from pld.base_policy.registry import is_weights
+from pld.contract import CAMERAS
 from pld.errors import ConfigError
 from pld.twin.link import TwinLink
+from pld.types import CameraImage
+from pld_nodes.graph import image_topic, stale_ns
+from pld_nodes.ros import messages
 from pld_nodes.ros.node import GraphNode, run_node
 
-DETECTORS = ("twin", "operator")
+DETECTORS = ("twin", "operator", "FILE.safetensors")
 PRESSED_STEPS = 10
 
 
@@ -20,44 +28,83 @@ PRESSED_STEPS = 10
 class RewardConfig:
     """Parameters of the node; `twin_dir` is read by the `twin` detector only."""
 
+    task: str
     detector: str = "twin"
     twin_dir: str = ""
+    rate_hz: float = 20.0
 
 
 class RewardNode(GraphNode):
-    """`twin` reads the simulator's predicate; `operator` waits for the service `~/success`."""
+    """Answers every control step by one of three detectors.
+
+    `twin` reads the simulator's predicate; `operator` waits for the service `~/success`; a file of
+    weights is a classifier that looks at the newest images and asks the arm's senses too.
+    """
 
     def __init__(self) -> None:
         super().__init__("reward_node")
-        self._config = self.config(RewardConfig)
-        if self._config.detector not in DETECTORS:
-            raise ConfigError.unknown("detector", self._config.detector, DETECTORS)
-        self._link: TwinLink | None = None
-        if self._config.detector == "twin":
-            self._link = TwinLink(Path(self._config.twin_dir) / "twin.link")
+        self._config = config = self.config(RewardConfig)
+        self._detector = "classifier" if is_weights(config.detector) else config.detector
+        self._read: Callable[[ArmState], bool] = self._pressed
+        if config.detector == "twin":
+            self._link = TwinLink(Path(config.twin_dir) / "twin.link")
+            self._read = self._twin_says
+        elif is_weights(config.detector):
+            self._watch(Path(config.detector))
+        elif config.detector != "operator":
+            raise ConfigError.unknown("detector", config.detector, DETECTORS)
         self._pressed_steps = 0
         self._publish = self.publisher("task/reward").publish
         self.subscribe("arm/state", self._on_state)
         self.create_service(Trigger, "~/success", self._on_success)
 
+    def _watch(self, weights: Path) -> None:
+        """Judge by a classifier from now on."""
+        import torch
+
+        from pld.reward.classifier import SuccessClassifier
+
+        torch.set_num_threads(1)
+        self._classifier = SuccessClassifier.load(weights, self._config.task)
+        self._images: dict[str, CameraImage] = {}
+        self._read = self._images_say
+        for camera in CAMERAS:
+            self.subscribe(
+                image_topic(camera), lambda msg, camera=camera: self._on_image(camera, msg)
+            )
+
+    def _on_image(self, camera: str, msg: Image) -> None:
+        self._images[camera] = messages.image_from_msg(msg)
+
     def _on_state(self, msg: ArmState) -> None:
-        success = self._read_success()
+        success = self._read(msg)
         self._publish(
             Reward(
                 header=msg.header,
                 step=msg.step,
                 reward=float(success),
                 success=success,
-                detector=self._config.detector,
+                detector=self._detector,
             )
         )
+        if msg.step % round(self._config.rate_hz) == 0:
+            self._report(messages.nanoseconds(msg.header.stamp))
 
-    def _read_success(self) -> bool:
-        if self._link is not None:
-            truth = self._link.read()
-            return truth is not None and truth.success
+    def _twin_says(self, _: ArmState) -> bool:
+        truth = self._link.read()
+        return truth is not None and truth.success
+
+    def _pressed(self, _: ArmState) -> bool:
         self._pressed_steps = max(self._pressed_steps - 1, 0)
         return self._pressed_steps > 0
+
+    def _images_say(self, msg: ArmState) -> bool:
+        arm = messages.arm_state_from_msg(msg)
+        fresh = {c: i for c, i in self._images.items() if arm.t_ns - i.t_ns <= stale_ns(c)}
+        return self._classifier.succeeded(fresh, arm)
+
+    def _report(self, t_ns: int) -> None:
+        self.diagnose(t_ns, ord(DiagnosticStatus.OK), f"judged by {self._detector}")
 
     def _on_success(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._config.detector == "operator"

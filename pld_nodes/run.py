@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pld.base_policy.registry import is_weights
 from pld.config import load_yaml
 from pld.contract import CAMERAS
 from pld.errors import ConfigError, RecordingError, RobotError
@@ -52,8 +53,9 @@ def check_before_start(parameters: RunParameters, deployment: Deployment) -> Non
     limits = load_limits(Path(resolve(parameters.limits)))
     driver = load_yaml(Path(resolve(parameters.arm_config)), FrankaConfig)
     limits.check_force(driver.translational_stiffness_n_m, driver.translational_clip_m)
-    for policy in (parameters.policy, parameters.specialist):
-        found(policy)
+    for weights in (parameters.policy, parameters.specialist, parameters.detector):
+        found(weights)
+    check_classifier(parameters)
     takeover_limit(parameters)
     check_writable(Path(parameters.output_dir))
     if deployment is Deployment.ROBOT:
@@ -66,6 +68,14 @@ def check_before_start(parameters: RunParameters, deployment: Deployment) -> Non
                 )
     else:
         check_ports_free(parameters.robot_ip)
+
+
+def check_classifier(parameters: RunParameters) -> None:
+    """A success classifier must be whole and of this task; raises ConfigError."""
+    if is_weights(parameters.detector):
+        from pld.reward.classifier import SuccessClassifier
+
+        SuccessClassifier.load(Path(parameters.detector), parameters.task)
 
 
 def check_writable(folder: Path) -> None:

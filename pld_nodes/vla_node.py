@@ -16,8 +16,7 @@ from pld.contract import CAMERAS, ActionSpec
 from pld.errors import ConfigError, ContractError
 from pld.twin.link import TwinLink
 from pld.types import CameraImage, Observation, SceneTruth
-from pld_nodes import graph
-from pld_nodes.graph import image_topic
+from pld_nodes.graph import image_topic, stale_ns
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import GraphNode, run_node
 
@@ -31,12 +30,6 @@ class VlaConfig:
     rate_hz: float = 20.0
     twin_dir: str = ""
     execute_horizon: int = 1
-
-
-def stale_ns(camera: str) -> float:
-    """Age [ns] from which the table takes a camera's image for stale."""
-    limit_ms = graph.topic(image_topic(camera)).stale_after_ms
-    return float("inf") if limit_ms is None else limit_ms * 1e6
 
 
 def truth_source(task: str, twin_dir: str) -> Callable[[], SceneTruth]:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from pld.base_policy.builtin_checkpoint import Checkpoint, load_checkpoint
-from pld.base_policy.builtin_images import policy_image
 from pld.base_policy.builtin_network import tokens
 from pld.contract import proprio
 from pld.errors import ConfigError, ContractError
+from pld.policy_image import policy_image
 from pld.types import Array, Observation
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+
+from pld.evaluation.intervals import wilson
+
+if TYPE_CHECKING:
+    from pld.reward.classifier import ClassifierCard
 
 
 def rate_table(summary: dict[str, Any]) -> Table:
@@ -42,3 +47,18 @@ def zero_to_distilled_cpu_s(summary: dict[str, Any]) -> float:
     apart = ("evaluation/", "control-")
     stages = summary["stages"]
     return float(sum(s["cpu_s"] for s in stages if not s["name"].startswith(apart)))
+
+
+def classifier_table(card: ClassifierCard) -> Table:
+    """What a success classifier did on the frames of the episodes that were kept aside."""
+    table = Table(title=f"{card.task}: frames of {card.episodes} episodes kept aside")
+    for column in ("frames of", "said success", "95 % Wilson interval"):
+        table.add_column(column)
+    for name, k, n in (
+        ("success", card.found_successes, card.true_successes),
+        ("failure", card.false_successes, card.true_failures),
+    ):
+        low, high = wilson(k, n)
+        table.add_row(name, f"{k}/{n}", f"{low:.3f} to {high:.3f}")
+    table.caption = f"threshold {card.threshold:.3f}"
+    return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from pld.cli.flywheel import (
     finish,
     opened,
 )
+from pld.errors import ConfigError
 
 app = typer.Typer(help="Train one part of the flywheel.", no_args_is_help=True)
 
@@ -86,6 +88,47 @@ def sft(
     if json_file is not None:
         write_json_atomically(json_file, figures)
     meter.console.print(f"{figures['frames']} frames; weights: {output / stages.POLICY_FILE}")
+
+
+@app.command("reward")
+def reward(
+    bags: Annotated[list[Path], typer.Argument(help="runs or episodes with their verdicts")],
+    output: Annotated[Path, typer.Option(help="file that receives the weights, .safetensors")],
+    steps: Annotated[int, typer.Option(help="training steps")] = 600,
+    seed: Annotated[int, typer.Option(help="seed of weights, batches and augmentation")] = 0,
+    json_file: JsonOption = None,
+) -> None:
+    """Train the image classifier of success on recorded bags; use it with detector:=FILE."""
+    import torch
+
+    from pld.cli.meter import RichMeter
+    from pld.cli.tables import classifier_table
+    from pld.errors import PldError
+    from pld.files import write_json_atomically
+    from pld.reward.training import RewardTraining, train_classifier
+    from pld.success_frames import frames_of
+
+    torch.set_num_threads(1)
+    meter = RichMeter()
+    try:
+        config = RewardTraining(seed=seed, steps=steps)
+        if output.suffix != ".safetensors":
+            raise ConfigError(f"output {str(output)!r}: give a file that ends in .safetensors")
+        with meter:
+            frames = frames_of(bags)
+            meter.begin(f"{frames.task}: success in {len(frames)} frames", steps)
+            trained = train_classifier(
+                frames, config, lambda step, loss: meter.update(step, f"loss {loss:.3f}")
+            )
+            meter.end()
+        trained.save(output)
+    except PldError as error:
+        meter.console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+    if json_file is not None:
+        write_json_atomically(json_file, asdict(trained.card))
+    meter.console.print(classifier_table(trained.card))
+    meter.console.print(f"weights: {output}")
 
 
 if __name__ == "__main__":

@@ -14,18 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pld.augmentation import Augmentation, relit, shifted
 from pld.distill.episodes import SftEpisode
 from pld.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Random changes of the images: shifts up to `shift_px`, brightness and contrast factors."""
-
-    shift_px: int = 4
-    brightness: float = 0.1
-    contrast: float = 0.1
-    proprio_noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,11 +73,11 @@ class SftDataset:
         """The batch of training step `step`: frames at random, with replacement, augmented."""
         rng = np.random.default_rng((seed, step))
         rows = rng.integers(0, len(self), size)
-        images = _shifted(self.images, rows, augmentation.shift_px, rng)
+        images = shifted(self.images, rows, augmentation.shift_px, rng)
         proprio = self.proprio[rows]
         noise = rng.standard_normal(proprio.shape).astype(np.float32)
         return Batch(
-            images=_relit(torch.from_numpy(images).float(), augmentation, rng),
+            images=relit(torch.from_numpy(images).float(), augmentation, rng),
             proprio=torch.from_numpy(proprio + augmentation.proprio_noise * noise * self._spread()),
             chunk=torch.from_numpy(self.actions[self._ahead[rows]]),
             mask=torch.from_numpy(self._mask[rows]),
@@ -96,28 +87,3 @@ class SftDataset:
     def _spread(self) -> NDArray[np.float32]:
         spread: NDArray[np.float32] = self.proprio.std(0)
         return spread
-
-
-def _shifted(
-    images: NDArray[np.uint8], rows: NDArray[np.int64], reach: int, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Each camera's image moved by up to `reach` pixels, its rim repeated."""
-    cameras, side = images.shape[1:3]
-    moves = rng.integers(-reach, reach + 1, (len(rows), cameras, 2))
-    chosen = np.empty((len(rows), *images.shape[1:]), np.uint8)
-    places = np.arange(side)
-    for i, row in enumerate(rows):
-        for camera in range(cameras):
-            dy, dx = moves[i, camera]
-            image = images[row, camera].take(np.clip(places + dy, 0, side - 1), axis=0)
-            chosen[i, camera] = image.take(np.clip(places + dx, 0, side - 1), axis=1)
-    return chosen
-
-
-def _relit(images: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
-    """Brightness and contrast changed by a random factor per image."""
-    shape = (*images.shape[:2], 1, 1, 1)
-    gain = 1 + augmentation.contrast * rng.uniform(-1, 1, shape)
-    lift = 255 * augmentation.brightness * rng.uniform(-1, 1, shape)
-    gain_t, lift_t = (torch.from_numpy(v.astype(np.float32)) for v in (gain, lift))
-    return images.sub_(127.5).mul_(gain_t).add_(127.5 + lift_t).clamp_(0, 255)

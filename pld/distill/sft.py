@@ -17,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from pld.distill.dataset import Augmentation, Batch, SftDataset
+from pld.augmentation import Augmentation
+from pld.distill.dataset import Batch, SftDataset
 from pld.errors import ConfigError
 from pld.files import write_bytes_atomically
 

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pld.base_policy.builtin import BuiltinPolicy
-from pld.base_policy.builtin_images import policy_image
 from pld.base_policy.chunking import ChunkPlayer
 from pld.base_policy.protocol import BasePolicy
 from pld.contract import CAMERAS, proprio
 from pld.distill.episodes import NO_TAKEOVER, SftEpisode
 from pld.errors import ConfigError, RobotError
 from pld.flywheel.world import World
+from pld.policy_image import policy_image
 from pld.probing.arbitrator import NEVER, Offers, choose
 from pld.residual.actor import ResidualActor
 from pld.residual.held import HeldResidual

@@ -41,11 +41,12 @@ StageWork = Work
 def collect_demonstrations(
     folder: Path, world: World, seeds: Sequence[int], wanted: int, meter: Meter
 ) -> dict[str, Any]:
-    """Successful episodes of the scripted demonstrator."""
-    cast = Cast(world.demonstrator())
+    """Successful episodes of the scripted demonstrator, from the starts that people choose."""
+    shown = world.demonstrated()
+    cast = Cast(shown.demonstrator())
     meter.begin(f"{world.task}: demonstrations", wanted)
     collected = collect_successes(
-        folder, seeds, wanted, lambda seed: roll(world, seed, cast, keep=True), meter
+        folder, seeds, wanted, lambda seed: roll(shown, seed, cast, keep=True), meter
     )
     meter.end()
     return collected.as_figures()

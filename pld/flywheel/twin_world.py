@@ -13,25 +13,32 @@ from pld.safety.limits import SafetyLimits, load_limits
 from pld.twin.tasks import task_named
 from pld.types import ArmState, Choice, Command, Observation
 
-# Demonstrators see the scene a little wrongly, more so at the rim; their failures are dropped.
+# Demonstrators see the scene a little wrongly and tremble; their failures are dropped.
 DEMONSTRATORS = {
-    "cube_pickup": Misperception(0.155, 0.003, 0.02, 0.06, 0.9, (0.50, 0.0), 0.12),
+    "cube_pickup": Misperception(0.155, 0.003, 0.003, 0.0, 1.0, (0.50, 0.0), 0.12),
     "peg_insertion": Misperception(0.08, 0.002, 0.01, 0.05, 1.0, (0.48, 0.0), 0.08),
 }
 LIMITS_FILE = Path(__file__).parents[2] / "launch" / "config" / "limits_fr3.yaml"
 
 
 class TwinWorld:
-    """One task of the twin at `rate_hz`, with the arm's own safety filter in the path."""
+    """One task of the twin at `rate_hz`, with the arm's own safety filter in the path.
+
+    Every episode starts in the region `starts_in`; with None its seed chooses.
+    """
 
     def __init__(
-        self, task: str, rate_hz: float = 10.0, limits: SafetyLimits | None = None
+        self,
+        task: str,
+        rate_hz: float = 10.0,
+        limits: SafetyLimits | None = None,
+        starts_in: str | None = None,
     ) -> None:
         described = task_named(task)
         self.task, self.instruction, self.rate_hz = task, described.instruction, rate_hz
         self.max_steps = round(described.horizon_s * rate_hz)
         self.spec = ActionSpec(rate_hz=rate_hz)
-        self.robot = LockstepTwin(described, TwinConfig(spec=self.spec))
+        self.robot = LockstepTwin(described, TwinConfig(spec=self.spec, starts_in=starts_in))
         self._limits = limits or load_limits(LIMITS_FILE)
 
     def observe(self, arm: ArmState) -> Observation:
@@ -49,6 +56,11 @@ class TwinWorld:
     def region(self) -> str:
         """Region of the current start."""
         return self.robot.region
+
+    def demonstrated(self) -> TwinWorld:
+        """The same task on the starts that it is demonstrated from."""
+        region = task_named(self.task).demonstrated
+        return TwinWorld(self.task, self.rate_hz, self._limits, region)
 
     def demonstrator(self) -> BasePolicy:
         """The scripted policy that misperceives the scene; its successes stand for human data."""

@@ -37,6 +37,9 @@ class World(Protocol):
     def region(self) -> str:
         """Name of the region in which this episode started."""
 
+    def demonstrated(self) -> World:
+        """The same task with the starts that it is demonstrated from."""
+
     def demonstrator(self) -> BasePolicy:
         """A scripted, imperfect demonstrator that may look at the simulator's truth."""
 

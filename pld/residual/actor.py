@@ -14,7 +14,7 @@ from torch import nn
 from pld.errors import ConfigError, ContractError
 from pld.residual.networks import LOG_STD_MIN, FrozenNormaliser, ResidualActorNet
 from pld.residual.protocol import Vector
-from pld.residual.safe_file import read_tensors, write_tensors
+from pld.tensor_file import read_tensors, write_tensors
 from pld.types import Array
 
 KIND = "pld-residual-actor"

@@ -13,8 +13,8 @@ from pld.errors import ConfigError
 from pld.residual.config import ResidualConfig
 from pld.residual.replay import ROWS, EpisodeReplay
 from pld.residual.sac import ResidualSac
-from pld.residual.safe_file import read_tensors, write_tensors
 from pld.residual.trainer import Phase, Progress, SpecialistTrainer
+from pld.tensor_file import read_tensors, write_tensors
 
 KIND = "pld-residual-checkpoint"
 SCHEMA = 1

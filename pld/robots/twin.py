@@ -29,7 +29,10 @@ class UnstableSimulationError(RobotError):
 
 @dataclass(frozen=True)
 class TwinConfig:
-    """How the lockstep twin runs; `image_px` is (width, height), None draws nothing."""
+    """How the lockstep twin runs; `image_px` is (width, height), None draws nothing.
+
+    Objects lie in the region `starts_in`; with None the seed chooses one.
+    """
 
     spec: ActionSpec = field(default_factory=ActionSpec)
     scene: SceneOptions = field(default_factory=lambda: SceneOptions(timestep_s=0.002))
@@ -39,6 +42,7 @@ class TwinConfig:
     max_joint_speed_rad_s: float = 20.0
     max_object_speed_m_s: float = 20.0
     image_px: tuple[int, int] | None = (POLICY_IMAGE_PX, POLICY_IMAGE_PX)
+    starts_in: str | None = None
 
     def substeps(self) -> int:
         """Physics steps per control period; ConfigError when that is no whole number."""
@@ -87,7 +91,7 @@ class LockstepTwin:
         """Arm at home, objects where `seed` lays them (default: the next seed)."""
         self.connect()
         wanted = self._initial.seed + 1 if seed is None else seed
-        self._initial = self.task.initial_state(wanted, region)
+        self._initial = self.task.initial_state(wanted, region or self.config.starts_in)
         self.physics.reset(self._initial)
         self._reference = self.physics.O_T_EE()
         self._twist = np.zeros(6)

@@ -105,5 +105,8 @@ class PointWorld:
     def region(self) -> str:
         return "left" if self.robot.goal_m < 0.5 else "right"
 
+    def demonstrated(self) -> PointWorld:
+        return self
+
     def demonstrator(self) -> BasePolicy:
         return PointExpert(self.robot)

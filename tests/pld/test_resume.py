@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pld.residual.checkpoint import KIND, SCHEMA, checkpoints
-from pld.residual.safe_file import content_hash, read_tensors
+from pld.tensor_file import content_hash, read_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from pld.augmentation import Augmentation
 from pld.base_policy.builtin_training import BuiltinTrainer, copy_network
-from pld.distill.dataset import Augmentation, SftDataset
+from pld.distill.dataset import SftDataset
 from pld.distill.episodes import (
     episode_path,
     read_episode,

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from pld.base_policy.builtin import BuiltinPolicy
 from pld.base_policy.builtin_checkpoint import load_checkpoint, save_checkpoint
-from pld.base_policy.builtin_images import policy_image
 from pld.base_policy.builtin_network import BuiltinNetwork, NetworkConfig, SpatialSoftmax, tokens
 from pld.errors import ConfigError, ContractError
+from pld.policy_image import policy_image
 from tests.pld.vla_fixtures import INSTRUCTION, dataset, network, observation
 
 torch.set_num_threads(1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pld.errors import ConfigError
-from pld.robots.twin import LockstepTwin
+from pld.robots.twin import LockstepTwin, TwinConfig
 from pld.twin.tasks import TASKS, SuccessMonitor, task_named
 from pld.twin.tasks.cube_pickup import CUBE_JOINT, TRAY_HALF_M
 from pld.twin.tasks.peg_insertion import PEG_JOINT, SOCKET_HEIGHT_M
@@ -144,3 +144,23 @@ def test_nothing_penetrates_at_a_start(
         twin.reset(seed, region)
         contacts = twin.physics.data.contact
         assert contacts.dist.size == 0 or contacts.dist.min() > -0.001
+
+
+def test_people_demonstrate_the_cube_clear_of_the_walls_and_seeds_never_draw_that() -> None:
+    task = task_named("cube_pickup")
+    assert task.demonstrated == "open"
+    assert task.demonstrated not in task.regions
+    drawn = {task.initial_state(seed).region for seed in range(60)}
+    assert drawn == set(task.regions)
+    for seed in range(60):
+        start = task.initial_state(seed, "open")
+        offset_m = start.objects["cube_joint"][:2] - np.array([0.5, 0.0])
+        assert np.abs(offset_m).max() <= 0.08
+
+
+def test_the_lockstep_twin_starts_where_its_configuration_says() -> None:
+    twin = LockstepTwin(task_named("cube_pickup"), TwinConfig(starts_in="open", image_px=None))
+    twin.reset(3)
+    assert twin.region == "open"
+    twin.reset(3, "corner")
+    assert twin.region == "corner"

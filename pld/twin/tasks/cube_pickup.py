@@ -25,6 +25,8 @@ TRAY_HALF_M = 0.13
 WALL_HEIGHT_M = 0.025
 WALL_HALF_THICKNESS_M = 0.005
 REGION_WEIGHTS = (0.34, 0.33, 0.33)
+# Where people demonstrate: all over the tray, but clear of its walls.
+OPEN, OPEN_M = "open", 0.08
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class CubePickup(Task):
     facts: ClassVar[TaskFacts] = task_facts("cube_pickup")
     regions: ClassVar[tuple[str, ...]] = ("centre", "wall", "corner")
     object_body: ClassVar[str] = "cube"
+    demonstrated: ClassVar[str | None] = OPEN
     lift_m: float = 0.07
     max_speed_m_s: float = 0.35
 
@@ -59,8 +62,8 @@ class CubePickup(Task):
         """A cube at rest, region drawn with nearly equal weights; yaw within what fits there."""
         rng = np.random.default_rng([seed, 0xC0BE])
         drawn = str(rng.choice(self.regions, p=REGION_WEIGHTS))
-        if region is not None and region not in self.regions:
-            raise ConfigError.unknown("region", region, self.regions)
+        if region is not None and region not in (*self.regions, OPEN):
+            raise ConfigError.unknown("region", region, (*self.regions, OPEN))
         where = region or drawn
         yaw_rad = rng.uniform(-0.7, 0.7) if where == "centre" else rng.uniform(-0.25, 0.25)
         xy_m = np.array(TRAY_CENTRE_M) + _offset_m(rng, where, yaw_rad)
@@ -104,6 +107,8 @@ def _offset_m(rng: np.random.Generator, region: str, yaw_rad: float) -> Array:
     signs = rng.choice([-1.0, 1.0], 2)
     if region == "centre":
         return np.asarray(rng.uniform(-0.06, 0.06, 2))
+    if region == OPEN:
+        return np.asarray(rng.uniform(-OPEN_M, OPEN_M, 2))
     if region == "corner":
         return np.asarray(signs * at_wall)
     offset = np.array([at_wall[0] * signs[0], rng.uniform(-0.06, 0.06)])

@@ -1,0 +1,97 @@
+"""Labelled frames for the success classifier: recorded bags in, images and labels out.
+
+A frame is the newest image of every camera at a control step. It is a success where the run's own
+detector said so and the episode counts as one; frames shortly before are left out, since nobody
+can tell them from the first success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pld.contract import CAMERAS
+from pld.errors import ConfigError, RecordingError
+from pld.policy_image import policy_image
+from pld.recording.labels import outcome
+from pld.recording.reader import Episode, ImageStream, read_episode
+from pld.recording.recover import episode_folders
+from pld.reward.frames import LabelledFrames
+
+UNCLEAR_STEPS = 4
+"""Steps before the first success that are neither."""
+
+
+def frames_of(folders: Sequence[Path]) -> LabelledFrames:
+    """All labelled frames of runs or single episodes; ConfigError when they cannot teach anything.
+
+    Raises RecordingError for an episode that is not finished.
+    """
+    episodes = [episode for folder in folders for episode in episode_folders(folder)]
+    parts = [_frames(number, folder) for number, folder in enumerate(episodes)]
+    tasks = sorted({part.task for part in parts})
+    if len(tasks) > 1:
+        raise ConfigError(f"the bags are of several tasks: {', '.join(tasks)}; give those of one")
+    successes = sum(bool(part.success.any()) for part in parts)
+    if successes < 2 or len(parts) - successes < 2:
+        raise ConfigError(
+            f"{len(parts)} episodes with {successes} successes cannot train a classifier; give at "
+            "least two successful and two failed ones, better fifty of each"
+        )
+    return LabelledFrames(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.success for part in parts]),
+        np.concatenate([part.episode for part in parts]),
+        tasks[0],
+    )
+
+
+def _frames(number: int, folder: Path) -> LabelledFrames:
+    recorded = read_episode(folder)
+    if not recorded.updates:
+        raise RecordingError(f"{folder.name} says nothing of its episode; leave it out")
+    last = recorded.updates[-1].value
+    said = [r.value for r in recorded.rewards if r.value.step >= last.first_step]
+    labels = clear_labels(
+        np.array([r.success for r in said], bool), counts=outcome(folder) == "success"
+    )
+    kept = [(r.t_ns, label) for r, label in zip(said, labels, strict=True) if label is not None]
+    images = _images(recorded, [t_ns for t_ns, _ in kept])
+    return LabelledFrames(
+        images,
+        np.array([label for _, label in kept], bool),
+        np.full(len(kept), number, np.int64),
+        last.task,
+    )
+
+
+def clear_labels(said: NDArray[np.bool_], *, counts: bool) -> list[bool | None]:
+    """What each step teaches, from what the detector `said` (T,): success, no success, nothing.
+
+    Where the episode does not count as a success, a detector that said so was wrong, and what it
+    was wrong about is left out.
+    """
+    if not said.any():
+        return [False] * len(said)
+    first = int(np.argmax(said))
+    labels: list[bool | None] = [False] * max(first - UNCLEAR_STEPS, 0)
+    labels += [None] * (first - len(labels))
+    return labels + [True if counts and success else None for success in said[first:]]
+
+
+def _images(recorded: Episode, steps_ns: list[int]) -> NDArray[np.uint8]:
+    columns = [_newest(recorded.images[camera], steps_ns) for camera in CAMERAS]
+    return np.stack(columns, axis=1)
+
+
+def _newest(stream: ImageStream, steps_ns: list[int]) -> NDArray[np.uint8]:
+    """The policy's image (T, px, px, 3) that was newest at each of `steps_ns`."""
+    indices = [stream.newest_before(t_ns) for t_ns in steps_ns]
+    wanted = {int(stream.t_ns[i]) for i in indices}
+    small = {i.t_ns: policy_image(i.rgb) for i in stream.all() if i.t_ns in wanted}
+    if not indices:
+        return np.zeros((0, *policy_image(stream.load(0).rgb).shape), np.uint8)
+    return np.stack([small[int(stream.t_ns[i])] for i in indices])
