@@ -46,6 +46,7 @@ class ArbitratorConfig:
     run: str
     mode: str = "collect"
     episodes: int = 10
+    first_episode: int = 0
     seed: int = 0
     rate_hz: float = 20.0
     horizon_s: float = 0.0
@@ -64,6 +65,7 @@ def make_plan(config: ArbitratorConfig) -> EpisodePlan:
         config.seed,
         config.horizon_s or facts.horizon_s,
         config.rate_hz,
+        first_episode=config.first_episode,
         scene_timeout_s=OPERATOR_TIMEOUT_S if by_hand else 30.0,
         grasped_at_start=facts.grasped_at_start,
         latest_takeover=config.latest_takeover,

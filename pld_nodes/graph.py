@@ -241,6 +241,7 @@ PROCESSES: tuple[Process, ...] = (
             "task",
             "mode",
             "episodes",
+            "first_episode",
             "seed",
             "rate_hz",
             "horizon_s",

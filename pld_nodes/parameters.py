@@ -19,6 +19,7 @@ from pld.probing.horizon import latest_takeover
 from pld.recording.viewing import PREFIX
 from pld.tasks import task_facts
 from pld_nodes.graph import MODES, Deployment, Process
+from pld_nodes.resuming import next_episode, resumed_values
 from pld_nodes.share import share_path
 
 WEIGHTS = "FILE.safetensors"
@@ -66,6 +67,7 @@ class RunParameters:
     output_dir: str = _said("folder that receives run folders", "runs")
     run: str = _said("name of the run; empty: made from task and start time", "")
     namespace: str = _said("ROS namespace of the run", "pld")
+    resume: str = _said("name of a run in output_dir that goes on with its next episode", "")
 
     def __post_init__(self) -> None:
         """Refuse what no node could run with, before anything starts."""
@@ -128,13 +130,18 @@ def parse_arguments(deployment: Deployment, arguments: Sequence[str]) -> RunPara
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise ConfigError(f"{path}: malformed YAML: {error}") from error
     names = [f.name for f in dataclasses.fields(RunParameters)]
+    said: dict[str, Any] = {}
     for argument in arguments:
         name, separator, value = argument.partition(":=")
         if not separator:
             raise ConfigError(f"{argument!r} is not of the form name:=value")
         if name not in names:
             raise ConfigError.unknown("parameter", name, names)
-        values[name] = value
+        said[name] = value
+    values |= said
+    if values.get("resume"):
+        default_dir = str(values.get("output_dir", RunParameters.output_dir))
+        values = resumed_values(said, deployment.value, default_dir)
     return from_mapping(values, RunParameters, where=deployment.value)
 
 
@@ -173,6 +180,7 @@ def node_parameters(
 ) -> Mapping[str, Any]:
     """What one process of the run is told, by name."""
     camera = process.name.removesuffix("_camera_node")
+    run_dir = Path(parameters.output_dir).resolve() / parameters.run
     known: dict[str, Any] = dataclasses.asdict(parameters) | {
         "deployment": deployment.value,
         "twin_dir": str(twin_dir or ""),
@@ -181,7 +189,8 @@ def node_parameters(
         "clock": "robot" if deployment is Deployment.SIM else "host",
         "camera": camera,
         "serial": getattr(parameters, f"{camera}_serial", ""),
-        "output_dir": str(Path(parameters.output_dir).resolve() / parameters.run),
+        "output_dir": str(run_dir),
+        "first_episode": next_episode(run_dir),
         "policy": found(parameters.policy),
         "specialist": found(parameters.specialist),
         "detector": found(parameters.detector),

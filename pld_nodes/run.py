@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
 import socket
@@ -17,10 +16,11 @@ from pld.base_policy.registry import is_weights
 from pld.config import load_yaml
 from pld.contract import CAMERAS
 from pld.errors import ConfigError, RecordingError, RobotError
+from pld.files import write_json_atomically
 from pld.recording.bag import EPISODES_FOLDER
 from pld.recording.durable import MIN_FREE_BYTES, free_bytes
 from pld.recording.recover import part_path, recover_episode
-from pld.recording.run_files import termination_reason
+from pld.recording.run_files import PARAMETERS_NAME, TERMINATION_NAME, termination_reason
 from pld.robots.franka import FrankaConfig
 from pld.robots.franky_link import ROBOT_PORT
 from pld.run_folder import episode_folders
@@ -35,6 +35,7 @@ from pld_nodes.parameters import (
     takeover_limit,
 )
 from pld_nodes.processes import command_line
+from pld_nodes.resuming import next_episode
 from pld_nodes.supervisor import Supervisor
 
 FCI_PORTS = (ROBOT_PORT, 1338)
@@ -152,14 +153,16 @@ def prepare(parameters: RunParameters, deployment: Deployment) -> PreparedRun:
     parameters = named(parameters)
     check_before_start(parameters, deployment)
     run_dir = Path(parameters.output_dir).resolve() / parameters.run
-    if (run_dir / "parameters.json").exists():
+    if parameters.resume:
+        make_ready(run_dir, parameters.episodes)
+    elif (run_dir / PARAMETERS_NAME).exists():
         raise ConfigError(
-            f"run: {parameters.run!r} exists in {parameters.output_dir!r}; choose another name"
+            f"run: {parameters.run!r} exists in {parameters.output_dir!r}; choose another name, "
+            f"or go on with it: resume:={parameters.run}"
         )
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "parameters.json").write_text(
-        json.dumps({"deployment": deployment.value, **dataclasses.asdict(parameters)}, indent=1)
-    )
+    kept = dataclasses.asdict(dataclasses.replace(parameters, resume=""))
+    write_json_atomically(run_dir / PARAMETERS_NAME, {"deployment": deployment.value, **kept})
     twin_dir = _make_twin_dir() if deployment is Deployment.SIM else None
     rows = graph.processes(deployment, parameters.given)
     commands = {
@@ -169,6 +172,17 @@ def prepare(parameters: RunParameters, deployment: Deployment) -> PreparedRun:
         for row in rows
     }
     return PreparedRun(rows, commands, run_dir, twin_dir)
+
+
+def make_ready(run_dir: Path, episodes: int) -> None:
+    """Close what an ended run left open; ConfigError when it has all its episodes."""
+    close_open_episodes(run_dir)
+    if (recorded := next_episode(run_dir)) >= episodes:
+        raise ConfigError(
+            f"resume: {run_dir.name!r} has its {recorded} episodes; for more, say "
+            f"episodes:={recorded + 10}"
+        )
+    (run_dir / TERMINATION_NAME).unlink(missing_ok=True)
 
 
 def execute(

@@ -36,8 +36,9 @@ class EpisodePlan:
     Times are robot time. `success_steps` consecutive steps of success end an episode;
     `grasped_at_start` closes the gripper once the scene is laid. The specialist takes over after a
     number of steps drawn from {0, ..., latest_takeover} by the episode's seed; never with NEVER.
-    An arm that holds because the operator said so, or fell silent, waits `away_s` in all; that time
-    is not the policy's.
+    The first episode is number `first_episode` of the run, where a resumed one goes on; `episodes`
+    counts those before it too. An arm that holds because the operator said so, or fell silent,
+    waits `away_s` in all; that time is not the policy's.
     """
 
     run: str
@@ -54,6 +55,7 @@ class EpisodePlan:
     success_steps: int = 3
     grasped_at_start: bool = False
     latest_takeover: int = NEVER
+    first_episode: int = 0
 
     @property
     def horizon_steps(self) -> int:
@@ -99,9 +101,10 @@ class Episode:
 
 def begin(episode: Episode, t_ns: int) -> Episode:
     """Start the next episode, or finish the run when all are done."""
-    if episode.index + 1 >= episode.plan.episodes:
+    index = max(episode.index + 1, episode.plan.first_episode)
+    if index >= episode.plan.episodes:
         return replace(episode, want=Want.FINISH, finished=True)
-    return Episode(episode.plan, episode.index + 1, EpisodeState.RESETTING, Want.RESET_ARM, t_ns)
+    return Episode(episode.plan, index, EpisodeState.RESETTING, Want.RESET_ARM, t_ns)
 
 
 def end(episode: Episode, t_ns: int, outcome: Outcome, reason: str) -> Episode:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,9 @@ from pld_nodes.parameters import (
     takeover_limit,
 )
 from pld_nodes.processes import command_line
-from pld_nodes.run import check_ports_free, check_reachable, check_writable
+from pld_nodes.run import check_ports_free, check_reachable, check_writable, make_ready
+
+SIM = Deployment.SIM
 
 
 @pytest.mark.parametrize(
@@ -109,3 +113,51 @@ def test_a_bag_folder_that_takes_no_files_is_refused(tmp_path: Path) -> None:
 def test_every_error_is_of_the_one_family() -> None:
     assert issubclass(ConfigError, PldError)
     assert issubclass(RobotError, PldError)
+
+
+@pytest.fixture
+def ended_run(tmp_path: Path) -> Path:
+    """A sim run of five episodes that ended after its third."""
+    folder = tmp_path / "r"
+    for index in range(3):
+        (folder / "episodes" / f"r-{index:05d}").mkdir(parents=True)
+    kept = dataclasses.asdict(
+        parse_arguments(SIM, ["task:=peg_insertion", "episodes:=5", "seed:=40", "run:=r"])
+    )
+    (folder / "parameters.json").write_text(json.dumps({"deployment": "sim", **kept}))
+    (folder / "termination.json").write_text("{}")
+    return folder
+
+
+def resumed(ended_run: Path, *more: str) -> RunParameters:
+    return parse_arguments(SIM, ["resume:=r", f"output_dir:={ended_run.parent}", *more])
+
+
+def test_a_resumed_run_keeps_its_parameters_and_goes_on_with_the_next_episode(ended_run) -> None:
+    found = resumed(ended_run)
+    assert (found.run, found.task, found.episodes, found.seed) == ("r", "peg_insertion", 5, 40)
+    row = next(p for p in graph.PROCESSES if p.name == "arbitrator_node")
+    told = node_parameters(row, found, SIM, None)
+    assert (told["first_episode"], told["episodes"], told["seed"]) == (3, 5, 40)
+    fresh = node_parameters(row, dataclasses.replace(found, run="other", resume=""), SIM, None)
+    assert fresh["first_episode"] == 0
+
+
+def test_a_resumed_run_may_record_more_but_not_something_else(ended_run) -> None:
+    assert resumed(ended_run, "episodes:=8").episodes == 8
+    with pytest.raises(ConfigError, match="task: a resumed run keeps its own"):
+        resumed(ended_run, "task:=cube_pickup")
+    with pytest.raises(ConfigError, match="is a sim run; use pld up sim resume:=r"):
+        parse_arguments(
+            Deployment.ROBOT, ["resume:=r", f"output_dir:={ended_run.parent}", "episodes:=8"]
+        )
+    with pytest.raises(ConfigError, match=r"no run 'q' in .*; known: r"):
+        parse_arguments(SIM, ["resume:=q", f"output_dir:={ended_run.parent}"])
+
+
+def test_a_run_with_all_its_episodes_is_not_resumed(ended_run) -> None:
+    with pytest.raises(ConfigError, match="has its 3 episodes; for more, say episodes:=13"):
+        make_ready(ended_run, 3)
+    assert (ended_run / "termination.json").exists()
+    make_ready(ended_run, 4)
+    assert not (ended_run / "termination.json").exists()
