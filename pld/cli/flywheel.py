@@ -24,6 +24,7 @@ SeedOption = Annotated[int, typer.Option(help="Seed of everything random in the 
 RunOption = Annotated[Path | None, typer.Option("--run", help="Folder of the run.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the figures here.")]
 EpisodesOption = Annotated[int, typer.Option(help="Evaluation episodes per policy.")]
+RoundOption = Annotated[int, typer.Option("--round", help="Round of the flywheel, from 1.")]
 RateOption = Annotated[float, typer.Option(help="Control rate [Hz].")]
 
 

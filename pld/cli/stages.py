@@ -11,6 +11,7 @@ from pld.cli.flywheel import (
     EpisodesOption,
     JsonOption,
     RateOption,
+    RoundOption,
     RunOption,
     SeedOption,
     TaskOption,
@@ -19,7 +20,6 @@ from pld.cli.flywheel import (
 )
 
 app = typer.Typer(help="Single stages of the flywheel.", no_args_is_help=True)
-RoundOption = Annotated[int, typer.Option("--round", help="Round of the flywheel, from 1.")]
 
 
 @app.command("probe")

@@ -11,6 +11,7 @@ import typer
 from pld.cli.flywheel import (
     JsonOption,
     RateOption,
+    RoundOption,
     RunOption,
     SeedOption,
     TaskOption,
@@ -41,14 +42,15 @@ def base(
 def specialist(
     task: TaskOption = "cube_pickup",
     seed: SeedOption = 0,
+    number: RoundOption = 1,
     rate_hz: RateOption = 10.0,
     run: RunOption = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Train the residual specialist over the run's frozen base."""
+    """Train a round's residual specialist over the run's newest policy, frozen."""
     with opened(task, seed, run, rate_hz) as wheel:
         for name in wheel.config.tasks:
-            wheel.specialist(name)
+            wheel.specialist(name, number)
         finish(wheel, json_file)
 
 

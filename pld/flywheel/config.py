@@ -14,10 +14,21 @@ from pld.types import ACTION_DIM
 # What a specialist does otherwise where the task starts with a grasp: opening the hand drops what
 # is held, and episodes are short.
 HELD_GRIPPER_SCALE = 0.2
-HELD_DECISIONS = {"decision_steps": 2, "gamma": 0.94, "n_step": 1}
+HELD_DECISIONS = {
+    "decision_steps": 2,
+    "gamma": 0.94,
+    "n_step": 1,
+    "actor_learning_rate": 5e-4,
+    "online_steps": 3500,
+}
+# So many rounds train a specialist over the newest policy; the rounds after keep the last one.
+SPECIALISTS = {"cube_pickup": 2, "peg_insertion": 1}
+# Over a policy that is already good, an actor as quick as the first round's does harm.
+LATER_SPECIALIST = {"actor_learning_rate": 5e-5, "average_rate": 5e-4}
+LATER_DECISIONS = 1500
 LABELS = ("specialist", "whole")
 # So many that the base succeeds on 30-60 % of the starts.
-DEMONSTRATIONS = {"cube_pickup": 10, "peg_insertion": 12}
+DEMONSTRATIONS = {"cube_pickup": 24, "peg_insertion": 12}
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,8 @@ class FlywheelConfig:
 
     `demonstrations` scripted episodes per task (0: as many as DEMONSTRATIONS says) train the base
     for `base_sft.steps`.
-    Every round rolls the newest policy with a takeover after U[0, probing_alpha * T] steps, keeps
+    Every round may train a specialist over the newest policy (SPECIALISTS). It rolls the newest
+    policy with a takeover after U[0, probing_alpha * T] steps, keeps
     `probing_episodes` successes per task and fine-tunes on all rounds' episodes.
     T is the median length of the base's successes, as counted in the specialist's warm-up.
     `labels` says which steps of a probing episode are learned from: the `specialist`'s, or the
@@ -70,9 +82,16 @@ class FlywheelConfig:
         """Number of demonstrations of `task`."""
         return self.demonstrations or DEMONSTRATIONS[task]
 
-    def specialist_of(self, task: str) -> ResidualConfig:
-        """The specialist's settings for `task` in this run."""
+    def specialists_of(self, task: str) -> int:
+        """How many rounds train a specialist of their own for `task`."""
+        return min(self.rounds, SPECIALISTS[task])
+
+    def specialist_of(self, task: str, number: int = 1) -> ResidualConfig:
+        """The settings of the specialist that round `number` trains for `task`."""
         settings = replace(self.specialist, seed=self.seed)
+        if number > 1:
+            later = min(LATER_DECISIONS, settings.online_steps)
+            settings = replace(settings, online_steps=later, **LATER_SPECIALIST)
         if not task_facts(task).grasped_at_start:
             return settings
         scale = (*settings.scale_for(ACTION_DIM)[:-1], HELD_GRIPPER_SCALE)

@@ -11,7 +11,7 @@ from pathlib import Path
 from pld.errors import ConfigError
 from pld.evaluation.seeds import Purpose, seed_range
 from pld.flywheel import stages
-from pld.flywheel.turning import Flywheel
+from pld.flywheel.turning import Flywheel, SpecialistFiles
 from pld.residual.config import control as residual_control
 
 ALPHAS = (0.0, 0.3, 0.6, 0.9)
@@ -76,6 +76,7 @@ def _probing_control(wheel: Flywheel, control: str, alpha: float, rounds: int) -
             alpha,
             config.probing_episodes * rounds,
             seed_range(Purpose.SPECIALIST_ONLY, config.seed, round(alpha * 10)),
+            min(rounds, config.specialists_of(task)),
         )
     episodes = [wheel.folder / f"{name}-episodes" / task for task in config.tasks]
     _distill_and_evaluate(wheel, name, episodes, rounds, config.labels)
@@ -104,4 +105,4 @@ def _residual_control(wheel: Flywheel, control: str, task: str) -> None:
         ),
     )
     residual = wheel.folder / f"{name}-specialist" / task / stages.ACTOR_FILE
-    wheel.evaluate_as(name, task, residual)
+    wheel.evaluate_as(name, task, SpecialistFiles(base, residual))

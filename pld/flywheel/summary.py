@@ -111,8 +111,7 @@ def _stages(run: Path) -> list[dict[str, Any]]:
 
 def _report(run: Path, summary: dict[str, Any], evaluations: list[Evaluation]) -> Report:
     final = f"distilled-{summary['rounds']}"
-    order = {"base": 0, "specialist": 1}
-    ordered = sorted(evaluations, key=lambda e: (order.get(e.name, 2), "control" in e.name, e.name))
+    ordered = sorted(evaluations, key=lambda e: _place(Path(e.name) / e.task / "file"))
     return Report(
         title=f"{' + '.join(summary['tasks'])}, seed {summary['seed']}",
         final=final,

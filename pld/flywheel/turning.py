@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pld.base_policy.builtin import BuiltinPolicy
 from pld.base_policy.builtin_network import NetworkConfig
@@ -20,6 +21,29 @@ from pld.flywheel.stage import Meter, StageRecord, run_stage
 from pld.flywheel.world import World, WorldMaker
 
 CONFIG_FILE = "config.json"
+
+
+class SpecialistFiles(NamedTuple):
+    """Weights that make a specialist: the frozen policy under it, and its residual."""
+
+    base: Path
+    residual: Path
+
+
+def newest_before(number: int) -> str:
+    """The newest policy when round `number` begins."""
+    return "base" if number == 1 else f"distilled-{number - 1}"
+
+
+def specialist_name(number: int) -> str:
+    """Folder and evaluation of the specialist that round `number` trains."""
+    return "specialist" if number == 1 else f"specialist-{number}"
+
+
+def specialist_number(name: str) -> int:
+    """The round whose specialist is called `name`; 0 when `name` is none."""
+    found = re.fullmatch(r"specialist(?:-(\d+))?", name)
+    return 0 if found is None else int(found[1] or 1)
 
 
 class Flywheel:
@@ -45,11 +69,9 @@ class Flywheel:
         """Everything, from nothing to the last round's evaluation."""
         self.base()
         self.evaluate("base")
-        for task in self.config.tasks:
-            self.specialist(task)
-        self.evaluate("specialist")
         for number in range(1, self.config.rounds + 1):
             for task in self.config.tasks:
+                self.specialist(task, number)
                 self.probe(task, number)
             self.distill(number)
             self.evaluate(f"distilled-{number}")
@@ -87,41 +109,56 @@ class Flywheel:
             ),
         )
 
-    def specialist(self, task: str) -> None:
-        """The residual specialist of one task over the frozen base."""
-        config = self.config.specialist_of(task)
+    def specialist(self, task: str, number: int = 1) -> None:
+        """Round `number`'s specialist over the newest policy, frozen, and its evaluation.
+
+        A round without one of its own (FlywheelConfig.specialists_of) keeps the last one.
+        """
+        if number > self.config.specialists_of(task):
+            return
+        config, name = self.config.specialist_of(task, number), specialist_name(number)
+        base = self.policy_file(newest_before(number))
         self.stage(
-            f"specialist/{task}",
+            f"{name}/{task}",
             {"residual": config.as_dict(), "execute": self.config.execute_horizon},
-            [self.policy_file("base")],
+            [base],
             lambda folder: stages.train_specialist(
                 folder,
                 self.world(task),
-                self.policy_file("base"),
+                base,
                 config,
                 self.config.execute_horizon,
                 self.meter,
             ),
         )
+        self.evaluate_as(name, task, self.specialist_files(task, number))
 
     def probe(self, task: str, number: int) -> None:
-        """Round `number`'s episodes: the newest policy first, then the specialist."""
-        newest = "base" if number == 1 else f"distilled-{number - 1}"
+        """Round `number`'s episodes: the newest policy first, then the newest specialist."""
         self.probe_into(
             f"probing-{number}/{task}",
             task,
-            newest,
+            newest_before(number),
             self.config.probing_alpha,
             self.config.probing_episodes,
             seed_range(Purpose.PROBING, self.config.seed, number),
+            min(number, self.config.specialists_of(task)),
         )
 
     def probe_into(
-        self, name: str, task: str, prefix: str, alpha: float, wanted: int, seeds: range
+        self,
+        name: str,
+        task: str,
+        prefix: str,
+        alpha: float,
+        wanted: int,
+        seeds: range,
+        specialist: int = 1,
     ) -> None:
         """A probing stage under any name, for rounds and for controls."""
-        horizon = int(self.figures(f"specialist/{task}")["horizon_steps"])
-        upstream = [self.policy_file(prefix), self.policy_file("base"), self.actor_file(task)]
+        trained = self.figures(f"{specialist_name(specialist)}/{task}")
+        horizon, files = int(trained["horizon_steps"]), self.specialist_files(task, specialist)
+        upstream = [self.policy_file(prefix), *files]
         self.stage(
             name,
             {"alpha": alpha, "wanted": wanted, "first": seeds[0], "horizon": horizon},
@@ -129,7 +166,7 @@ class Flywheel:
             lambda folder: stages.probe(
                 folder,
                 self.world(task),
-                self.probing_cast(prefix, task),
+                self.probing_cast(prefix, task, files),
                 seeds,
                 wanted,
                 alpha,
@@ -140,8 +177,7 @@ class Flywheel:
 
     def distill(self, number: int) -> None:
         """Fine-tune the newest policy on the successes of all rounds so far."""
-        newest = "base" if number == 1 else f"distilled-{number - 1}"
-        episodes = self.probing_folders(number)
+        newest, episodes = newest_before(number), self.probing_folders(number)
         sft = replace(self.config.distill_sft, seed=self.config.seed * 100 + number)
         self.distill_into(f"distilled-{number}", episodes, newest, sft, self.config.labels)
 
@@ -159,23 +195,24 @@ class Flywheel:
         )
 
     def evaluate(self, name: str) -> None:
-        """Evaluate `base`, `specialist`, `distilled-N` or a control's policy on every task."""
+        """Evaluate `base`, `specialist[-N]`, `distilled-N` or a control's policy on every task."""
         for task in self.config.tasks:
-            self.evaluate_as(name, task)
+            number = specialist_number(name)
+            files = self.specialist_files(task, number) if number else None
+            self.evaluate_as(name, task, files)
 
-    def evaluate_as(self, name: str, task: str, residual: Path | None = None) -> None:
-        """One evaluation stage; with `residual` of the specialist that is made of it."""
-        config, base = self.config, self.policy_file("base")
-        residual = self.actor_file(task) if name == "specialist" else residual
+    def evaluate_as(self, name: str, task: str, files: SpecialistFiles | None = None) -> None:
+        """One evaluation stage; with `files` of the specialist that is made of them."""
+        config = self.config
         seeds = evaluation_seeds(config.seed, config.evaluation_episodes)
         self.stage(
             f"evaluation/{name}/{task}",
             {"seeds": [seeds[0], len(seeds)], "execute": config.execute_horizon},
-            [base, residual] if residual else [self.policy_file(name)],
+            list(files) if files else [self.policy_file(name)],
             lambda folder: stages.evaluate(
                 folder,
                 self.world(task),
-                self.specialist_cast(task, residual) if residual else self.cast(name, task),
+                self.specialist_cast(task, files) if files else self.cast(name, task),
                 name,
                 seeds,
                 config.seed,
@@ -188,15 +225,15 @@ class Flywheel:
         policy = BuiltinPolicy.load(self.policy_file(name), task)
         return Cast(policy, execute_horizon=self.config.execute_horizon)
 
-    def specialist_cast(self, task: str, residual: Path) -> Cast:
-        """A specialist over the run's base, acting alone."""
-        specialist = stages.load_specialist(self.policy_file("base"), residual, task)
+    def specialist_cast(self, task: str, files: SpecialistFiles) -> Cast:
+        """A specialist over its own frozen base, acting alone."""
+        specialist = stages.load_specialist(files.base, files.residual, task)
         return Cast(specialist.base, specialist, 0, self.config.execute_horizon)
 
-    def probing_cast(self, prefix: str, task: str) -> Cast:
+    def probing_cast(self, prefix: str, task: str, files: SpecialistFiles) -> Cast:
         """The policy called `prefix` first, then the specialist over its own frozen base."""
-        cast = self.specialist_cast(task, self.actor_file(task))
-        if prefix == "base":
+        cast = self.specialist_cast(task, files)
+        if self.policy_file(prefix) == files.base:
             return cast
         return replace(cast, prefix=BuiltinPolicy.load(self.policy_file(prefix), task))
 
@@ -209,9 +246,10 @@ class Flywheel:
         """Weights of the policy called `name`."""
         return self.folder / name / stages.POLICY_FILE
 
-    def actor_file(self, task: str) -> Path:
-        """Weights of the residual of `task`."""
-        return self.folder / "specialist" / task / stages.ACTOR_FILE
+    def specialist_files(self, task: str, number: int = 1) -> SpecialistFiles:
+        """Weights of the base and of the residual of specialist `number`."""
+        residual = self.folder / specialist_name(number) / task / stages.ACTOR_FILE
+        return SpecialistFiles(self.policy_file(newest_before(number)), residual)
 
     def figures(self, name: str) -> dict[str, Any]:
         """The figures of a finished stage."""

@@ -32,6 +32,8 @@ class ResidualConfig:
     actor follows it to where nothing was seen.
     `decision_steps` control steps pass from one decision to the next (pld.residual.held); `gamma`,
     `online_steps`, `updates_per_step`, `n_step` and `learning_starts` count decisions.
+    The actor learns more slowly than its critics: an actor that follows them faster than
+    experience corrects them unlearns what the base could do.
     `tau` is ten times as fast as usual and targets reach over `n_step` decisions: in states that a
     pushed base gets lost in, values are hopeful at first, which is only unlearned at the pace of
     gamma and tau, and an actor that follows them unlearns the task meanwhile.
@@ -55,7 +57,7 @@ class ResidualConfig:
     log_std_init: float = -0.5
     log_std_max: float = 1.0
     learning_rate: float = 5e-4
-    actor_learning_rate: float = 5e-4
+    actor_learning_rate: float = 2e-4
     residual_cost: float = 0.0
     batch_size: int = 256
     gamma: float = 0.91
@@ -69,7 +71,7 @@ class ResidualConfig:
     entropy_learning_rate: float = 5e-4
     entropy_in_target: bool = False
     target_clip: tuple[float, float] | None = (0.0, 1.0)
-    average_rate: float = 0.002
+    average_rate: float = 0.001
     base_episodes: int = 80
     base_episodes_max: int = 240
     calql_updates: int = 600

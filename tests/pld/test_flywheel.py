@@ -83,7 +83,7 @@ def turned(tmp_path_factory: pytest.TempPathFactory) -> Flywheel:
 
 
 def _specialist(wheel: Flywheel) -> Specialist:
-    return load_specialist(wheel.policy_file("base"), wheel.actor_file(TASK), TASK)
+    return load_specialist(*wheel.specialist_files(TASK), TASK)
 
 
 def test_the_specialist_acts_from_the_takeover_step_on_and_on_its_own_base(
@@ -140,10 +140,10 @@ def test_the_second_round_begins_with_the_distilled_policy(turned: Flywheel) -> 
 def test_every_policy_is_evaluated_on_the_same_fresh_starts(turned: Flywheel) -> None:
     summary = write_summary(turned, None)
     names = {rate["name"] for rate in summary["rates"]}
-    assert names == {"base", "specialist", "distilled-1", "distilled-2"}
+    assert names == {"base", "specialist", "specialist-2", "distilled-1", "distilled-2"}
     assert summary["seeds_disjoint"]
     whole = [c for c in summary["comparisons"] if c["region"] == "all"]
-    assert {c["first"] for c in whole} == {"base", "specialist", "distilled-1"}
+    assert {c["first"] for c in whole} == {"base", "specialist", "specialist-2", "distilled-1"}
     assert Path(summary["report"]).read_text().startswith("<!doctype html>")
 
 
@@ -194,7 +194,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_weights(
         pytest.fail("the run made no progress")
     for name in ("base", "distilled-1", "distilled-2"):
         assert wheel.policy_file(name).read_bytes() == turned.policy_file(name).read_bytes()
-    found, expected = load_file(wheel.actor_file(TASK)), load_file(turned.actor_file(TASK))
+    found, expected = (load_file(w.specialist_files(TASK).residual) for w in (wheel, turned))
     for key, value in expected.items():
         assert torch.equal(found[key], value), key
 
@@ -279,3 +279,20 @@ def test_the_demonstrator_is_imperfect_and_only_its_successes_are_kept(turned: F
     figures = turned.figures(f"demonstrations/{TASK}")
     assert figures["successes"] == CONFIG.demonstrations < figures["attempts"]
     assert isinstance(PointWorld(TASK).demonstrator(), PointExpert)
+
+
+def test_the_second_specialist_is_trained_over_the_first_distilled_policy(
+    turned: Flywheel,
+) -> None:
+    files = turned.specialist_files(TASK, 2)
+    assert files.base == turned.policy_file("distilled-1")
+    distilled = BuiltinPolicy.load(files.base)
+    assert load_specialist(*files, TASK).residual.card.base_policy_id == distilled.policy_id
+    rates = {r["name"]: r for r in write_summary(turned, None)["rates"]}
+    assert rates["specialist-2"]["trials"] == CONFIG.evaluation_episodes
+
+
+def test_a_task_with_one_specialist_keeps_it_in_later_rounds() -> None:
+    assert FlywheelConfig(("peg_insertion",), rounds=3).specialists_of("peg_insertion") == 1
+    assert FlywheelConfig((TASK,), rounds=3).specialists_of(TASK) == 2
+    assert FlywheelConfig((TASK,), rounds=1).specialists_of(TASK) == 1

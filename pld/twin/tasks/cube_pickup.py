@@ -26,7 +26,7 @@ WALL_HEIGHT_M = 0.025
 WALL_HALF_THICKNESS_M = 0.005
 REGION_WEIGHTS = (0.34, 0.33, 0.33)
 # Where people demonstrate: all over the tray, but clear of its walls.
-OPEN, OPEN_M = "open", 0.08
+OPEN, OPEN_M = "open", 0.09
 
 
 @dataclass(frozen=True)
