@@ -14,7 +14,7 @@ from pld.types import ACTION_DIM
 # What a specialist does otherwise where the task starts with a grasp: opening the hand drops what
 # is held, and episodes are short.
 HELD_GRIPPER_SCALE = 0.2
-HELD_DECISIONS = {
+HELD_DECISIONS: dict[str, Any] = {
     "decision_steps": 2,
     "gamma": 0.94,
     "n_step": 1,
@@ -24,7 +24,7 @@ HELD_DECISIONS = {
 # So many rounds train a specialist over the newest policy; the rounds after keep the last one.
 SPECIALISTS = {"cube_pickup": 2, "peg_insertion": 1}
 # Over a policy that is already good, an actor as quick as the first round's does harm.
-LATER_SPECIALIST = {"actor_learning_rate": 5e-5, "average_rate": 5e-4}
+LATER_SPECIALIST: dict[str, Any] = {"actor_learning_rate": 5e-5, "average_rate": 5e-4}
 LATER_DECISIONS = 1500
 LABELS = ("specialist", "whole")
 # So many that the base succeeds on 30-60 % of the starts.
