@@ -95,7 +95,7 @@ class FlywheelConfig:
         if not task_facts(task).grasped_at_start:
             return settings
         scale = (*settings.scale_for(ACTION_DIM)[:-1], HELD_GRIPPER_SCALE)
-        return replace(settings, residual_scale=scale, **HELD_DECISIONS)  # type: ignore[arg-type]
+        return replace(settings, residual_scale=scale, **HELD_DECISIONS)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, to be kept with the run."""
