@@ -96,30 +96,29 @@ def show_graph(
 
 @app.command()
 def demo(
-    task: Annotated[str, typer.Option(help="cube_pickup or peg_insertion")] = "cube_pickup",
-    episodes: Annotated[int, typer.Option(help="how many episodes")] = 10,
-    seed: Annotated[int, typer.Option(help="seed of the first episode")] = 0,
-    output_dir: Annotated[Path, typer.Option(help="folder that receives the run")] = Path("runs"),
+    run: Annotated[Path, typer.Option(help="folder; an interrupted demo goes on in it")] = Path(
+        "runs/demo"
+    ),
+    evaluations: Annotated[int, typer.Option(help="episodes before, and as many after")] = 20,
+    probing: Annotated[int, typer.Option(help="probing episodes")] = 30,
+    sft_steps: Annotated[int, typer.Option(help="steps of fine-tuning")] = 1500,
+    seed: Annotated[int, typer.Option(help="which fresh starts")] = 0,
+    task: Annotated[str, typer.Option(help="a task with weights, or give them")] = "peg_insertion",
+    trained: Annotated[
+        Path | None, typer.Option(help="run of `pld flywheel` whose weights replace the shipped")
+    ] = None,
     robot_ip: Annotated[str, typer.Option(help="loopback address of the twin")] = "127.0.0.1",
 ) -> None:
-    """Run episodes on the twin through the whole graph, then show what came of them."""
-    from pld.cli import run as run_commands
-    from pld_nodes.parameters import parse_arguments
-    from pld_nodes.run import execute
+    """The flywheel in small, through the graph: evaluate, probe, distill, evaluate again."""
+    from pld.cli.meter import RichMeter
+    from pld.cli.tables import before_after_table
+    from pld_nodes.demo import Demo, turn
 
-    arguments = [
-        f"task:={task}",
-        f"episodes:={episodes}",
-        f"seed:={seed}",
-        f"output_dir:={output_dir}",
-        f"robot_ip:={robot_ip}",
-    ]
-    code, run_dir = execute(parse_arguments(Deployment.SIM, arguments), Deployment.SIM, say)
-    if code == 0:
-        run_commands.summary(run_dir, run_dir / "summary.json")
-        run_commands.sheet(run_dir, -1, None)
-        console.print("next: `pld bag info RUN`, `pld graph`, `pld --help`", markup=False)
-    raise typer.Exit(code)
+    what = Demo(run, task, evaluations, probing, sft_steps, seed, robot_ip, trained)
+    with RichMeter(console) as meter:
+        figures = turn(what, meter, say)
+    console.print(before_after_table(figures))
+    console.print(f"report: {run / 'report.html'}; bags: {run}/*/episodes", markup=False)
 
 
 @bench.command(name="graph")

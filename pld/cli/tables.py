@@ -62,3 +62,23 @@ def classifier_table(card: ClassifierCard) -> Table:
         table.add_row(name, f"{k}/{n}", f"{low:.3f} to {high:.3f}")
     table.caption = f"threshold {card.threshold:.3f}"
     return table
+
+
+def before_after_table(figures: dict[str, Any]) -> Table:
+    """Base and distilled policy on the same starts through the graph, and what lies between."""
+    table = Table(title=f"{figures['task']}: the same fresh starts, before and after")
+    for column in ("policy", "success", "95 % Wilson interval", "by region"):
+        table.add_column(column)
+    for name in ("before", "after"):
+        rate = figures[name]
+        low, high = rate["wilson_95"]
+        regions = ", ".join(f"{r} {k}/{n}" for r, (k, n) in rate["regions"].items())
+        count = f"{rate['successes']}/{rate['trials']}"
+        table.add_row(rate["name"], count, f"{low:.2f} to {high:.2f}", regions)
+    pair = figures["paired"]
+    table.caption = (
+        f"{figures['probing_successes']} of {figures['probing_episodes']} probing episodes were "
+        f"successes, {figures['frames_of_the_specialist']} steps of the specialist learned from; "
+        f"won {pair['only_second']}, lost {pair['only_first']}, exact p {pair['p_value']:.2g}"
+    )
+    return table
