@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +66,7 @@ def kill_while_running(run: subprocess.Popen[str], node: str) -> str:
 
 
 @pytest.fixture(scope="module", params=CASES, ids=[node for _, node in CASES])
-def killed(request, tmp_path_factory) -> Iterator[Killed]:
+def killed(request, tmp_path_factory) -> Killed:
     mode, node = request.param
     folder = tmp_path_factory.mktemp("runs")
     base = random_base(folder / "base.safetensors")
@@ -83,7 +82,7 @@ def killed(request, tmp_path_factory) -> Iterator[Killed]:
         bag = next((folder / "r" / "episodes").glob("*-00000/*.mcap")).read_bytes()
         resumed = start(folder, ["resume:=r"])
         second, _ = resumed.communicate(timeout=200)
-    yield Killed(node, folder / "r", first, lost.returncode, bag, second, resumed.returncode)
+    return Killed(node, folder / "r", first, lost.returncode, bag, second, resumed.returncode)
 
 
 def test_the_run_ends_and_says_who_was_lost(killed: Killed) -> None:
