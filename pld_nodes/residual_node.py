@@ -18,9 +18,9 @@ from sensor_msgs.msg import Image
 
 from pld.base_policy.registry import trained_policy
 from pld.contract import CAMERAS
-from pld.errors import ConfigError, ContractError, PldError
+from pld.errors import ContractError, PldError
 from pld.probing.arbitrator import NEVER
-from pld.residual.actor import ResidualActor, load_actor
+from pld.residual.actor import ResidualActor, load_actor_over
 from pld.residual.held import HeldResidual
 from pld.rollout_env import sensor_features
 from pld.types import CameraImage, Observation
@@ -80,13 +80,7 @@ class ResidualNode(GraphNode):
 
     def _load(self, path: str) -> ResidualActor:
         """The actor in a file; raises ConfigError unless it fits task, base and this code."""
-        actor = load_actor(Path(path), self._task)
-        if actor.card.base_policy_id != self._base_id:
-            raise ConfigError(
-                f"{path!r} was trained over {actor.card.base_policy_id}, and the base "
-                f"is {self._base_id}; give the base that it was trained with"
-            )
-        return actor
+        return load_actor_over(Path(path), self._task, self._base_id)
 
     def _on_weights(self, msg: PolicyWeights) -> None:
         """Keep a learner's weights for the next episode; bad ones leave the old ones in use."""

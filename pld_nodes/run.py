@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pld.base_policy.registry import is_weights
+from pld.base_policy.registry import is_weights, trained_policy
 from pld.config import load_yaml
 from pld.contract import CAMERAS
 from pld.errors import ConfigError, RecordingError, RobotError
@@ -56,7 +56,7 @@ def check_before_start(parameters: RunParameters, deployment: Deployment) -> Non
     limits.check_force(driver.translational_stiffness_n_m, driver.translational_clip_m)
     for weights in (parameters.policy, parameters.specialist, parameters.detector):
         found(weights)
-    check_classifier(parameters)
+    check_weights(parameters)
     takeover_limit(parameters)
     check_writable(Path(parameters.output_dir))
     if deployment is Deployment.ROBOT:
@@ -71,8 +71,14 @@ def check_before_start(parameters: RunParameters, deployment: Deployment) -> Non
         check_ports_free(parameters.robot_ip)
 
 
-def check_classifier(parameters: RunParameters) -> None:
-    """A success classifier must be whole and of this task; raises ConfigError."""
+def check_weights(parameters: RunParameters) -> None:
+    """All weights must be whole, of this task and rate, and of each other; raises ConfigError."""
+    if is_weights(parameters.policy):
+        base = trained_policy(Path(parameters.policy), parameters.task, parameters.rate_hz)
+        if parameters.specialist:
+            from pld.residual.actor import load_actor_over
+
+            load_actor_over(Path(parameters.specialist), parameters.task, base.policy_id)
     if is_weights(parameters.detector):
         from pld.reward.classifier import SuccessClassifier
 

@@ -127,6 +127,17 @@ def load_actor(path: Path, task: str | None = None) -> ResidualActor:
     return ResidualActor(_card(path, described), tensors)
 
 
+def load_actor_over(path: Path, task: str, base_policy_id: str) -> ResidualActor:
+    """As `load_actor`; ConfigError also where it was trained over another base policy."""
+    actor = load_actor(path, task)
+    if actor.card.base_policy_id != base_policy_id:
+        raise ConfigError(
+            f"{str(path)!r} was trained over {actor.card.base_policy_id}, and the base is "
+            f"{base_policy_id}; give the base that it was trained with"
+        )
+    return actor
+
+
 def actor_from_network(
     network: ResidualActorNet, normaliser: FrozenNormaliser, card: ActorCard, *, explores: bool
 ) -> ResidualActor:

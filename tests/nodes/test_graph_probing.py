@@ -41,9 +41,9 @@ SCALE = [0.5, 0.5, 0.5, 0.02, 0.02, 0.2, 1.25]
 DECISION_STEPS = 3
 
 
-def random_base(path: Path) -> BuiltinPolicy:
+def random_base(path: Path, seed: int = 0) -> BuiltinPolicy:
     """Weights that were never trained, for the right task and rate."""
-    untrained = network(dataset())
+    untrained = network(dataset(), seed)
     save_checkpoint(path, untrained, (TASK,), (task_facts(TASK).instruction,), RATE_HZ)
     return BuiltinPolicy.load(path, TASK)
 

@@ -20,7 +20,14 @@ from pld_nodes.parameters import (
     takeover_limit,
 )
 from pld_nodes.processes import command_line
-from pld_nodes.run import check_ports_free, check_reachable, check_writable, make_ready
+from pld_nodes.run import (
+    check_ports_free,
+    check_reachable,
+    check_weights,
+    check_writable,
+    make_ready,
+)
+from tests.nodes.test_graph_probing import random_base, random_specialist
 
 SIM = Deployment.SIM
 
@@ -161,3 +168,20 @@ def test_a_run_with_all_its_episodes_is_not_resumed(ended_run) -> None:
     assert (ended_run / "termination.json").exists()
     make_ready(ended_run, 4)
     assert not (ended_run / "termination.json").exists()
+
+
+def test_weights_that_do_not_fit_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    base = random_base(tmp_path / "base.safetensors")
+    other = random_base(tmp_path / "other.safetensors", seed=1)
+    random_specialist(tmp_path / "actor.safetensors", base)
+    words = ["mode:=probe", "task:=cube_pickup", f"specialist:={tmp_path / 'actor.safetensors'}"]
+    policy = f"policy:={tmp_path / 'base.safetensors'}"
+    check_weights(parse_arguments(SIM, [*words, policy, "rate_hz:=10"]))
+    with pytest.raises(ConfigError, match="was trained at 10 Hz and the run is at 20 Hz"):
+        check_weights(parse_arguments(SIM, [*words, policy, "rate_hz:=20"]))
+    wrong = f"policy:={tmp_path / 'other.safetensors'}"
+    with pytest.raises(ConfigError, match=f"the base is {other.policy_id}"):
+        check_weights(parse_arguments(SIM, [*words, wrong, "rate_hz:=10"]))
+    detector = f"detector:={tmp_path / 'base.safetensors'}"
+    with pytest.raises(ConfigError, match="has kind"):
+        check_weights(parse_arguments(SIM, ["rate_hz:=10", detector]))
