@@ -66,8 +66,12 @@ def flywheel(
     task: TaskOption = "cube_pickup",
     seed: SeedOption = 0,
     rounds: Annotated[int, typer.Option(help="Rounds of probing and distillation.")] = 2,
+    specialists: Annotated[
+        int, typer.Option(help="Rounds that train a specialist over the newest policy.")
+    ] = 1,
     episodes: EpisodesOption = 100,
     controls: Annotated[str, typer.Option(help="none, all, or names by comma.")] = "none",
+    *,
     rate_hz: RateOption = 10.0,
     run: RunOption = None,
     json_file: JsonOption = None,
@@ -75,7 +79,7 @@ def flywheel(
     """Base, specialist, probing, distillation and the report; finished stages are skipped."""
     from pld.flywheel.controls import run_controls
 
-    changes = {"rounds": rounds, "evaluation_episodes": episodes}
+    changes = {"rounds": rounds, "specialists": specialists, "evaluation_episodes": episodes}
     with opened(task, seed, run, rate_hz, **changes) as wheel:
         wheel.turn()
         run_controls(wheel, controls)

@@ -21,14 +21,12 @@ HELD_DECISIONS: dict[str, Any] = {
     "actor_learning_rate": 5e-4,
     "online_steps": 3500,
 }
-# So many rounds train a specialist over the newest policy; the rounds after keep the last one.
-SPECIALISTS = {"cube_pickup": 2, "peg_insertion": 1}
 # Over a policy that is already good, an actor as quick as the first round's does harm.
 LATER_SPECIALIST: dict[str, Any] = {"actor_learning_rate": 5e-5, "average_rate": 5e-4}
 LATER_DECISIONS = 1500
 LABELS = ("specialist", "whole")
 # So many that the base succeeds on 30-60 % of the starts.
-DEMONSTRATIONS = {"cube_pickup": 24, "peg_insertion": 12}
+DEMONSTRATIONS = {"cube_pickup": 20, "peg_insertion": 12}
 
 
 @dataclass(frozen=True)
@@ -37,9 +35,9 @@ class FlywheelConfig:
 
     `demonstrations` scripted episodes per task (0: as many as DEMONSTRATIONS says) train the base
     for `base_sft.steps`.
-    Every round may train a specialist over the newest policy (SPECIALISTS). It rolls the newest
-    policy with a takeover after U[0, probing_alpha * T] steps, keeps
-    `probing_episodes` successes per task and fine-tunes on all rounds' episodes.
+    The first `specialists` rounds train a specialist over the newest policy; later ones keep the
+    last. Every round rolls the newest policy with a takeover after U[0, probing_alpha * T] steps,
+    keeps `probing_episodes` successes per task and fine-tunes on all rounds' episodes.
     T is the median length of the base's successes, as counted in the specialist's warm-up.
     `labels` says which steps of a probing episode are learned from: the `specialist`'s, or the
     `whole` trajectory with the base's prefix, as in the paper.
@@ -61,6 +59,7 @@ class FlywheelConfig:
     distill_sft: SftConfig = field(default_factory=SftConfig)
     specialist: ResidualConfig = field(default_factory=ResidualConfig)
     labels: str = "specialist"
+    specialists: int = 1
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
@@ -68,7 +67,7 @@ class FlywheelConfig:
             task_facts(task)
         if self.demonstrations < 0:
             raise ConfigError(f"demonstrations is {self.demonstrations}; give 0 or more")
-        for name in ("rounds", "probing_episodes", "evaluation_episodes"):
+        for name in ("rounds", "specialists", "probing_episodes", "evaluation_episodes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.labels not in LABELS:
@@ -82,9 +81,10 @@ class FlywheelConfig:
         """Number of demonstrations of `task`."""
         return self.demonstrations or DEMONSTRATIONS[task]
 
-    def specialists_of(self, task: str) -> int:
-        """How many rounds train a specialist of their own for `task`."""
-        return min(self.rounds, SPECIALISTS[task])
+    @property
+    def specialist_rounds(self) -> int:
+        """How many rounds train a specialist of their own."""
+        return min(self.rounds, self.specialists)
 
     def specialist_of(self, task: str, number: int = 1) -> ResidualConfig:
         """The settings of the specialist that round `number` trains for `task`."""

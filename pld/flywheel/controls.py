@@ -76,7 +76,7 @@ def _probing_control(wheel: Flywheel, control: str, alpha: float, rounds: int) -
             alpha,
             config.probing_episodes * rounds,
             seed_range(Purpose.SPECIALIST_ONLY, config.seed, round(alpha * 10)),
-            min(rounds, config.specialists_of(task)),
+            min(rounds, config.specialist_rounds),
         )
     episodes = [wheel.folder / f"{name}-episodes" / task for task in config.tasks]
     _distill_and_evaluate(wheel, name, episodes, rounds, config.labels)

@@ -112,9 +112,9 @@ class Flywheel:
     def specialist(self, task: str, number: int = 1) -> None:
         """Round `number`'s specialist over the newest policy, frozen, and its evaluation.
 
-        A round without one of its own (FlywheelConfig.specialists_of) keeps the last one.
+        A round without one of its own (FlywheelConfig.specialists) keeps the last one.
         """
-        if number > self.config.specialists_of(task):
+        if number > self.config.specialist_rounds:
             return
         config, name = self.config.specialist_of(task, number), specialist_name(number)
         base = self.policy_file(newest_before(number))
@@ -142,7 +142,7 @@ class Flywheel:
             self.config.probing_alpha,
             self.config.probing_episodes,
             seed_range(Purpose.PROBING, self.config.seed, number),
-            min(number, self.config.specialists_of(task)),
+            min(number, self.config.specialist_rounds),
         )
 
     def probe_into(

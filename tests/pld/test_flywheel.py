@@ -43,7 +43,17 @@ RESIDUAL = ResidualConfig(
     decision_steps=1,
 )
 CONFIG = FlywheelConfig(
-    (TASK,), 1, 2, 6, 3, 0.6, 6, base_sft=SFT, distill_sft=SFT, specialist=RESIDUAL
+    (TASK,),
+    1,
+    2,
+    6,
+    3,
+    0.6,
+    6,
+    base_sft=SFT,
+    distill_sft=SFT,
+    specialist=RESIDUAL,
+    specialists=2,
 )
 
 
@@ -292,7 +302,9 @@ def test_the_second_specialist_is_trained_over_the_first_distilled_policy(
     assert rates["specialist-2"]["trials"] == CONFIG.evaluation_episodes
 
 
-def test_a_task_with_one_specialist_keeps_it_in_later_rounds() -> None:
-    assert FlywheelConfig(("peg_insertion",), rounds=3).specialists_of("peg_insertion") == 1
-    assert FlywheelConfig((TASK,), rounds=3).specialists_of(TASK) == 2
-    assert FlywheelConfig((TASK,), rounds=1).specialists_of(TASK) == 1
+def test_later_rounds_keep_the_last_specialist() -> None:
+    assert FlywheelConfig((TASK,), rounds=3).specialist_rounds == 1
+    assert FlywheelConfig((TASK,), rounds=3, specialists=2).specialist_rounds == 2
+    assert FlywheelConfig((TASK,), rounds=1, specialists=2).specialist_rounds == 1
+    with pytest.raises(ConfigError, match="specialists is 0"):
+        FlywheelConfig((TASK,), specialists=0)

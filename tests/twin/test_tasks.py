@@ -9,7 +9,7 @@ import pytest
 from pld.errors import ConfigError
 from pld.robots.twin import LockstepTwin, TwinConfig
 from pld.twin.tasks import TASKS, SuccessMonitor, task_named
-from pld.twin.tasks.cube_pickup import CUBE_JOINT, TRAY_HALF_M
+from pld.twin.tasks.cube_pickup import CUBE_JOINT, OPEN_HIGH_M, OPEN_LOW_M, TRAY_HALF_M
 from pld.twin.tasks.peg_insertion import PEG_JOINT, SOCKET_HEIGHT_M
 from pld.types import Command
 
@@ -155,7 +155,17 @@ def test_people_demonstrate_the_cube_clear_of_the_walls_and_seeds_never_draw_tha
     for seed in range(60):
         start = task.initial_state(seed, "open")
         offset_m = start.objects["cube_joint"][:2] - np.array([0.5, 0.0])
-        assert np.abs(offset_m).max() <= 0.09
+        assert np.all(offset_m >= OPEN_LOW_M - 1e-9)
+        assert np.all(offset_m <= OPEN_HIGH_M + 1e-9)
+
+
+def test_a_dozen_demonstrations_in_a_row_leave_no_quarter_of_the_tray_out() -> None:
+    task = task_named("cube_pickup")
+    for first in (0, 200_000_000, 200_100_000, 200_200_000):
+        starts = [task.initial_state(first + i, "open").objects[CUBE_JOINT][:2] for i in range(12)]
+        offsets_m = np.array(starts) - np.array([0.5, 0.0])
+        for x_sign, y_sign in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+            assert (np.sum((offsets_m * (x_sign, y_sign) > 0).all(1))) >= 2
 
 
 def test_the_lockstep_twin_starts_where_its_configuration_says() -> None:
