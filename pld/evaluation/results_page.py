@@ -13,9 +13,10 @@ from pld.files import read_json, write_bytes_atomically
 INTRODUCTION = """# Results
 
 Written by `pld results`; do not edit. Every figure comes from the `summary.json` of a run in the
-lockstep twin. Every run is listed, whatever it found. Success is counted on starts whose seeds no
-training saw, the same starts for every policy of a run; intervals are 95 % Wilson; p-values are
-McNemar's exact test on paired starts.
+lockstep twin. The runs that the command was given are listed whole, whatever they found;
+[flywheel.md](flywheel.md#state) names those of other configurations. Success is counted on starts
+whose seeds no training saw, the same starts for every policy of a run; intervals are 95 % Wilson;
+p-values are McNemar's exact test on paired starts.
 
 To print a run again: `pld flywheel --task TASK --seed SEED --controls all`, then
 `pld results runs/flywheel/*/summary.json`.
