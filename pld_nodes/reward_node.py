@@ -8,6 +8,7 @@ from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from pld_interfaces.msg import ArmState, Reward
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
@@ -15,7 +16,6 @@ from pld.base_policy.registry import is_weights
 from pld.contract import CAMERAS
 from pld.errors import ConfigError
 from pld.twin.link import TwinLink
-from pld.types import CameraImage
 from pld_nodes.graph import image_topic, stale_ns
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import GraphNode, run_node
@@ -55,6 +55,13 @@ class RewardNode(GraphNode):
             raise ConfigError.unknown("detector", config.detector, DETECTORS)
         self._pressed_steps = 0
         self._publish = self.publisher("task/reward").publish
+        self._newest: dict[str, bytes] = {}
+        for camera in CAMERAS:
+            self.subscribe(
+                image_topic(camera),
+                lambda cdr, info, camera=camera: self._on_image(camera, cdr),
+                raw=True,
+            )
         self.subscribe("arm/state", self._on_state)
         self.create_service(Trigger, "~/success", self._on_success)
 
@@ -66,15 +73,10 @@ class RewardNode(GraphNode):
 
         torch.set_num_threads(1)
         self._classifier = SuccessClassifier.load(weights, self._config.task)
-        self._images: dict[str, CameraImage] = {}
         self._read = self._images_say
-        for camera in CAMERAS:
-            self.subscribe(
-                image_topic(camera), lambda msg, camera=camera: self._on_image(camera, msg)
-            )
 
-    def _on_image(self, camera: str, msg: Image) -> None:
-        self._images[camera] = messages.image_from_msg(msg)
+    def _on_image(self, camera: str, cdr: bytes) -> None:
+        self._newest[camera] = cdr
 
     def _on_state(self, msg: ArmState) -> None:
         success = self._read(msg)
@@ -99,8 +101,15 @@ class RewardNode(GraphNode):
         return self._pressed_steps > 0
 
     def _images_say(self, msg: ArmState) -> bool:
+        """Images are decoded only where the arm's senses agree."""
         arm = messages.arm_state_from_msg(msg)
-        fresh = {c: i for c, i in self._images.items() if arm.t_ns - i.t_ns <= stale_ns(c)}
+        if not self._classifier.senses.agree(arm):
+            return False
+        decoded = {
+            camera: messages.image_from_msg(deserialize_message(cdr, Image))
+            for camera, cdr in self._newest.items()
+        }
+        fresh = {c: i for c, i in decoded.items() if arm.t_ns - i.t_ns <= stale_ns(c)}
         return self._classifier.succeeded(fresh, arm)
 
     def _report(self, t_ns: int) -> None:

@@ -136,10 +136,14 @@ class World:
 
     def unanswered(self, step: int) -> bool:
         """Whether nothing is chosen for `step` for a while."""
+        self.pause()
+        return step not in self.choices
+
+    def pause(self) -> None:
+        """Let what was said arrive: topics do not keep their order among each other."""
         end = time.monotonic() + QUIET_S
         while time.monotonic() < end:
             self.executor.spin_once(timeout_sec=0.01)
-        return step not in self.choices
 
     def policy_step(self) -> Choice:
         """A control step that the base answers."""
@@ -223,6 +227,7 @@ def test_a_human_wins_is_waited_for_and_is_followed_by_nobody(world: World) -> N
 def test_a_late_press_is_executed_at_the_next_step(world: World) -> None:
     answered = world.policy_step()
     world.human(int(answered.step))
+    world.pause()
     step = world.state()
     world.base(step)
     assert world.unanswered(step)
