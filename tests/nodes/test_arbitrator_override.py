@@ -190,9 +190,11 @@ class World:
 def world(tmp_path: Path) -> Iterator[World]:
     with domain_id() as domain:
         found = World(int(domain), tmp_path)
-        found.run_episode()
-        yield found
-        found.close()
+        try:
+            found.run_episode()
+            yield found
+        finally:
+            found.close()
 
 
 def test_a_human_wins_is_waited_for_and_is_followed_by_nobody(world: World) -> None:
