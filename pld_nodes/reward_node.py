@@ -101,7 +101,7 @@ class RewardNode(GraphNode):
         return self._pressed_steps > 0
 
     def _images_say(self, msg: ArmState) -> bool:
-        """Images are decoded only where the arm's senses agree."""
+        """Images are decoded only where the arm's senses agree; nearly always they do not."""
         arm = messages.arm_state_from_msg(msg)
         if not self._classifier.senses.agree(arm):
             return False

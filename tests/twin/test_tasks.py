@@ -146,7 +146,7 @@ def test_nothing_penetrates_at_a_start(
         assert contacts.dist.size == 0 or contacts.dist.min() > -0.001
 
 
-def test_people_demonstrate_the_cube_clear_of_the_walls_and_seeds_never_draw_that() -> None:
+def test_people_demonstrate_the_cube_out_of_corners_and_seeds_never_draw_that() -> None:
     task = task_named("cube_pickup")
     assert task.demonstrated == "open"
     assert task.demonstrated not in task.regions

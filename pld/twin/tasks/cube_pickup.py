@@ -25,8 +25,9 @@ TRAY_HALF_M = 0.13
 WALL_HEIGHT_M = 0.025
 WALL_HALF_THICKNESS_M = 0.005
 REGION_WEIGHTS = (0.34, 0.33, 0.33)
-# Where people demonstrate: all over the tray, but clear of its walls. It reaches far enough in x
-# that some cubes are out of the wrist camera's sight at home, as those in the far corners are.
+# Where people demonstrate: all over the tray, but not in its corners, and clear of its walls save
+# the far one (x), which a few cubes come within millimetres of: they are out of the wrist camera's
+# sight at home, as those in the far corners are.
 OPEN = "open"
 OPEN_LOW_M, OPEN_HIGH_M = np.array([-0.085, -0.09]), np.array([0.105, 0.09])
 # Consecutive seeds spread evenly (R2 sequence): a dozen demonstrations leave no quarter out.
