@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pld import parity
-from pld.contract import CAMERAS, ActionSpec, proprio
+from pld.contract import CAMERAS, POLICY_IMAGE_PX, ActionSpec, proprio
 from pld.distill.episodes import NO_TAKEOVER, SftEpisode, write_episode
 from pld.errors import ContractError, PldError
 from pld.policy_image import policy_image
@@ -147,14 +147,17 @@ def policy_steps(recorded: Episode, first_step: int) -> tuple[list[PolicyStep], 
 def step_images(recorded: Episode, answers: list[BaseAction]) -> NDArray[np.uint8]:
     """The policy's images (T, cameras, px, px, 3) that each base action was made of."""
     columns = [
-        _stream(recorded.images[camera], [answer.image_ns[i] for answer in answers])
+        images_at(recorded.images[camera], [answer.image_ns[i] for answer in answers])
         for i, camera in enumerate(CAMERAS)
     ]
     return np.stack(columns, axis=1)
 
 
-def _stream(stream: ImageStream, wanted_ns: list[int]) -> NDArray[np.uint8]:
-    """The images measured at `wanted_ns`, made small; raises ContractError for a missing one."""
+def images_at(stream: ImageStream, wanted_ns: list[int]) -> NDArray[np.uint8]:
+    """The policy's images (T, px, px, 3) measured at `wanted_ns`; ContractError for a missing one.
+
+    The stream is read once, whatever the order and repetition of `wanted_ns`.
+    """
     asked, small = set(wanted_ns), {}
     for image in stream.all():
         if image.t_ns in asked:
@@ -165,4 +168,6 @@ def _stream(stream: ImageStream, wanted_ns: list[int]) -> NDArray[np.uint8]:
             f"{stream.path.parent.name}: {len(missing)} images of {stream.topic} that a policy saw "
             f"are not in the bag, the first of {missing[0]} ns"
         )
+    if not wanted_ns:
+        return np.zeros((0, POLICY_IMAGE_PX, POLICY_IMAGE_PX, 3), np.uint8)
     return np.stack([small[t_ns] for t_ns in wanted_ns])

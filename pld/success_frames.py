@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pld.contract import CAMERAS
+from pld.conversion import images_at
 from pld.errors import ConfigError, RecordingError
-from pld.policy_image import policy_image
 from pld.recording.labels import outcome
 from pld.recording.reader import Episode, ImageStream, read_episode
 from pld.recording.recover import episode_folders
@@ -89,9 +89,5 @@ def _images(recorded: Episode, steps_ns: list[int]) -> NDArray[np.uint8]:
 
 def _newest(stream: ImageStream, steps_ns: list[int]) -> NDArray[np.uint8]:
     """The policy's image (T, px, px, 3) that was newest at each of `steps_ns`."""
-    indices = [stream.newest_before(t_ns) for t_ns in steps_ns]
-    wanted = {int(stream.t_ns[i]) for i in indices}
-    small = {i.t_ns: policy_image(i.rgb) for i in stream.all() if i.t_ns in wanted}
-    if not indices:
-        return np.zeros((0, *policy_image(stream.load(0).rgb).shape), np.uint8)
-    return np.stack([small[int(stream.t_ns[i])] for i in indices])
+    newest = [stream.newest_before(t_ns) for t_ns in steps_ns]
+    return images_at(stream, [int(stream.t_ns[index]) for index in newest])
