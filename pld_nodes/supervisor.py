@@ -7,8 +7,6 @@ close the episode with it. Policy sources stop before safety, safety before the 
 
 from __future__ import annotations
 
-import fcntl
-import os
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from pld.errors import PldError
 from pld.recording.run_files import note_termination
+from pld_nodes.dds_memory import remove_stale_segments
 from pld_nodes.graph import OnExit, Process
 from pld_nodes.processes import Child, start
 
@@ -29,7 +28,6 @@ STOP_ORDER = (
     ("safety_node",),
     ("franka_node",),
 )
-SEGMENT_PREFIXES = ("fastdds", "fastrtps")
 READY_FILES = {"twin": "twin.sock"}
 
 
@@ -134,25 +132,3 @@ class Supervisor:
                 child.wait(GRACE_S.get(child.name, 5.0) if number is signal.SIGINT else 3.0)
             if not any(child.running() for child in group):
                 return
-
-
-def remove_stale_segments(folder: Path = Path("/dev/shm")) -> int:  # noqa: S108
-    """Remove shared-memory segments of Fast DDS whose owner is gone; returns how many."""
-    removed = 0
-    locks = [lock for prefix in SEGMENT_PREFIXES for lock in folder.glob(f"{prefix}_*_el")]
-    for lock in locks:
-        try:
-            descriptor = os.open(lock, os.O_RDWR)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            segment = lock.with_name(lock.name.removesuffix("_el"))
-            for path in (segment, lock):
-                path.unlink(missing_ok=True)
-            removed += 1
-        except BlockingIOError:
-            pass
-        finally:
-            os.close(descriptor)
-    return removed

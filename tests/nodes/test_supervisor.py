@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from pld_nodes.dds_memory import SETTLED_S, remove_stale_segments
 from pld_nodes.graph import OnExit, Process
-from pld_nodes.supervisor import RunFailedError, Supervisor, remove_stale_segments
+from pld_nodes.supervisor import RunFailedError, Supervisor
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 DEAF = [
@@ -128,6 +130,29 @@ def test_segments_of_dead_owners_are_removed_and_of_living_ones_kept(
         fcntl.flock(held, fcntl.LOCK_EX)
         assert remove_stale_segments(tmp_path) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"{prefix}_2", f"{prefix}_2_el"]
+
+
+def test_ports_that_nobody_has_mapped_are_removed_with_their_mutex(tmp_path: Path) -> None:
+    for name in ("dead", "mapped", "new"):
+        number = {"dead": 7411, "mapped": 7413, "new": 7415}[name]
+        for path in (f"fastdds_port{number}", f"sem.fastdds_port{number}_mutex"):
+            (tmp_path / path).write_bytes(bytes(16))
+    (tmp_path / "fastdds_port7411_sl").write_text("")
+    (tmp_path / "sem.fastdds_port7417_mutex").write_bytes(bytes(16))
+    before = time.time() - 2 * SETTLED_S
+    for name in ("fastdds_port7411", "fastdds_port7413", "sem.fastdds_port7417_mutex"):
+        os.utime(tmp_path / name, (before, before))
+    with (tmp_path / "fastdds_port7413").open("r+b") as file:
+        port = mmap.mmap(file.fileno(), 16)
+    assert remove_stale_segments(tmp_path) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "fastdds_port7413",
+        "fastdds_port7415",
+        "sem.fastdds_port7413_mutex",
+        "sem.fastdds_port7415_mutex",
+    ]
+    port.close()
+    assert remove_stale_segments(tmp_path) == 1
 
 
 def test_segments_of_a_living_node_are_locked_by_it(tmp_path: Path) -> None:
