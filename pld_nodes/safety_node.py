@@ -27,7 +27,7 @@ from pld_nodes.ros.node import GraphNode, run_node, sequence_of
 LOOK_S = 0.25
 SILENCE_S = 5.0
 GAP_NS = 500_000_000
-FILTER_CAUSES = ("not_finite", "absurd", "arm_not_finite", "force_ceiling")
+FILTER_CAUSES = ("not_finite", "absurd", "arm_not_finite", "left_workspace", "force_ceiling")
 SOLE_PUBLISHER = {"foreign_command": "arm/command", "foreign_choice": "arbitrator/choice"}
 
 

@@ -55,6 +55,7 @@ TABLE: tuple[Cause, ...] = (
     Cause("arm_state_lost", Action.STOP, "see why franka_node is silent"),
     Cause("not_finite", Action.HOLD, "repair the policy", takeover=True),
     Cause("absurd", Action.HOLD, "repair the policy", takeover=True),
+    Cause("left_workspace", Action.HOLD, "end the episode: the reset brings the arm home"),
     Cause("force_ceiling", Action.HOLD, "take the load off the hand", latches=False),
     Cause("choice_missing", Action.HOLD, "see why nobody answers", latches=False, takeover=True),
 )

@@ -31,9 +31,9 @@ def hold_command(arm: ArmState, reason: str) -> Command:
 def filter_choice(choice: Choice, arm: ArmState, limits: SafetyLimits, spec: ActionSpec) -> Command:
     """Bound `choice` for the arm as it is; every change is named in `Command.reasons`.
 
-    Order of the bounds: finite and sensible numbers, force, unit range, speed, acceleration, joint
-    limits and singularities, workspace box and zone, orientation box, step, lead over the measured
-    pose; the last one wins because it is what a blocked arm lurches by.
+    Order of the bounds: finite and sensible numbers, force, measured place, unit range, speed,
+    acceleration, joint limits and singularities, workspace box and zone, orientation box, step,
+    lead over the measured pose; the last one wins because it is what a blocked arm lurches by.
     """
     refusal = _refusal(choice, arm, limits)
     if refusal:
@@ -71,7 +71,18 @@ def _refusal(choice: Choice, arm: ArmState, limits: SafetyLimits) -> str:
         return "arm_not_finite"
     if float(np.linalg.norm(arm.O_F_ext_hat_K[:3])) > limits.max_force_n:
         return "force_ceiling"
+    if limits.max_outside_m is not None and _outside_m(arm, limits) > limits.max_outside_m:
+        return "left_workspace"
     return ""
+
+
+def _outside_m(arm: ArmState, limits: SafetyLimits) -> float:
+    """How far the measured pose is outside the box or the zone [m]; zero or less inside."""
+    low, high = np.array(limits.workspace_min_m), np.array(limits.workspace_max_m)
+    outside_m = excess_m(arm.O_T_EE.p_m, *box_half_spaces(low, high))
+    if limits.zone_planes:
+        outside_m = max(outside_m, excess_m(arm.O_T_EE.p_m, *half_spaces(limits.zone_planes)))
+    return outside_m
 
 
 def _is_plausible(arm: ArmState) -> bool:

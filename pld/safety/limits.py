@@ -36,6 +36,7 @@ CEILINGS = {
     "max_acceleration_m_s2": ACCELERATION_CEILING_M_S2,
     "joint_margin_rad": 0.5,
     "singularity_stop": 1e4,
+    "max_outside_m": 0.05,
 }
 OPTIONAL_IN_MEMORY = (
     "max_step_m",
@@ -46,6 +47,7 @@ OPTIONAL_IN_MEMORY = (
     "joint_margin_rad",
     "singularity_slow",
     "singularity_stop",
+    "max_outside_m",
 )
 
 
@@ -62,9 +64,10 @@ class SafetyLimits:
     blocked arm moves on once it is free. It should leave free motion alone: no less than a unit
     action and the tracker's lag. `joint_margin_rad` is kept to the joint limits; between the
     condition numbers `singularity_slow` and `singularity_stop` motion towards a singularity is
-    slowed to nothing. What bounds the force of the impedance is the tracker's own error clip
-    (stiffness x clip, see `check_force`). A limit that is None is off: only in memory, never in a
-    file.
+    slowed to nothing. An arm that is measured more than `max_outside_m` outside box or zone holds:
+    targets are always inside, so something keeps it from following them (a joint at its stop, say).
+    What bounds the force of the impedance is the tracker's own error clip (stiffness x clip, see
+    `check_force`). A limit that is None is off: only in memory, never in a file.
     """
 
     robot: str
@@ -87,6 +90,7 @@ class SafetyLimits:
     joint_margin_rad: float | None = None
     singularity_slow: float | None = None
     singularity_stop: float | None = None
+    max_outside_m: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse swapped, non-finite or absurd values with the field named."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from pld_interfaces.msg import ArmCommand, ArmState, Choice, SafetyStatus
+from pld_interfaces.msg import ArmCommand, ArmState, Choice, HumanAction, SafetyStatus
 from rclpy.publisher import Publisher
 from std_srvs.srv import Trigger
 
@@ -21,23 +21,64 @@ Answers = Callable[[types.ArmState], list[types.BaseAction]]
 
 
 class FaultWatcher(ArmWatcher):
-    """Keeps arm states, commands and safety statuses; `answers` stands in for the base policy."""
+    """Keeps arm states, commands, choices and safety statuses.
+
+    `answers` stands in for the base policy, `human` for what a person asks for while the deadman
+    is held.
+    """
 
     def __init__(self, namespace: str) -> None:
         super().__init__(namespace)
         self.commands: list[ArmCommand] = []
         self.statuses: list[SafetyStatus] = []
+        self.choices: list[Choice] = []
         self.answers: Answers | None = None
+        self.human: types.Array | None = None
+        self._told_step = -1
         self._intruders: list[Publisher[Any]] = []
         self._base = self._publisher("base/action")
+        self._hand = self._publisher("teleop/action")
         self._stop_button = self._node.create_client(Trigger, "safety_node/stop")
         self._node.create_subscription(
             ArmCommand, "arm/command", self.commands.append, qos_profile(graph.COMMAND)
+        )
+        self._node.create_subscription(
+            Choice,
+            "arbitrator/choice",
+            self.choices.append,
+            qos_profile(graph.topic("arbitrator/choice").qos),
         )
 
     def press_stop(self) -> None:
         """Ask for a stop and go on without waiting for the answer."""
         self._stop_button.call_async(Trigger.Request())
+
+    def take_over(self, action: types.Array) -> None:
+        """Press the deadman and ask for `action`, at once for the coming step."""
+        self.human = action
+        self._tell(self.states[-1].step + 1)
+
+    def let_go(self, timeout_s: float = 3.0) -> None:
+        """Release the deadman and, once the arbitrator holds, ask it to let the policy go on."""
+        self.human = None
+        self._tell(self.states[-1].step + 1)
+        deadline = time.monotonic() + timeout_s
+        while not self.call("arbitrator_node/resume").success and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def human_steps(self, first_choice: int) -> list[int]:
+        """Control steps that the arbitrator gave to the person, of the choices from there on."""
+        return [c.step for c in self.choices[first_choice:] if c.source == Choice.HUMAN]
+
+    def _tell(self, step: int) -> None:
+        if step <= self._told_step:
+            return
+        self._told_step = step
+        action = np.zeros(7) if self.human is None else self.human
+        held = self.human is not None
+        self._hand.publish(
+            HumanAction(step=step, deadman=held, human_action=action, device="bench")
+        )
 
     def intrude(self, topic: str) -> Publisher[Any]:
         """A second publisher on a topic of the table, found by its readers before it speaks."""
@@ -60,9 +101,10 @@ class FaultWatcher(ArmWatcher):
 
     def _on_state(self, msg: ArmState) -> None:
         super()._on_state(msg)
-        answers = self.answers
+        answers, arm = self.answers, self.states[-1]
+        if self.human is not None:
+            self._tell(arm.step)
         if answers is not None:
-            arm = self.states[-1]
             for answer in answers(arm):
                 self._base.publish(messages.base_action_to_msg(answer, arm.t_ns))
 

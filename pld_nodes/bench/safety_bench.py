@@ -1,7 +1,8 @@
 """`pld bench safety`: every fault of the table, many times, against the graph on the twin.
 
 Time to hold is robot time from the injection to the moment at which the driver says that it began
-to hold; where nobody is left to say so, to standing still. Travel comes from the simulator's own
+to hold; where nobody is left to say so, to standing still; where a person takes over, to the first
+command that was executed for the person. Travel comes from the simulator's own
 truth. A trial begins while the arm moves at more than 5 cm/s.
 """
 
@@ -21,6 +22,7 @@ from pld.run_folder import verdicts
 from pld.safety.limits import SafetyLimits
 from pld.twin.control import ControlClient
 from pld.twin.link import TwinLink
+from pld_nodes.bench.fault_sign import Sign
 from pld_nodes.bench.fault_watcher import FaultWatcher
 from pld_nodes.bench.graph_bench import Say
 from pld_nodes.bench.safety_faults import Fault, Field
@@ -38,7 +40,10 @@ COMPLAINTS = ("error:", "fatal", "traceback")
 
 @dataclass
 class Trial:
-    """What one injection came to; times are robot time, NaN where there was no hold."""
+    """What one injection came to; times are robot time, NaN where there was no hold.
+
+    `moved_on` counts the commands to move that were executed after the hold had begun.
+    """
 
     fault: str
     detected: bool
@@ -46,6 +51,7 @@ class Trial:
     travel_mm: float
     quiet_s: float
     false_stops: int
+    moved_on: int = 0
 
 
 @dataclass
@@ -109,8 +115,13 @@ class Session:
 
     def _inject_all(self, field_: Field) -> None:
         while self.queue and self._until(lambda: self._moves(field_), MOVING_S):
-            fault = self.queue.pop(0)
+            fault = self.queue[0]
             trial = self._attempt(field_, fault)
+            if trial is None:
+                self.say("bench", f"{fault.name}: the arm held already; once more")
+                self._recovered(field_)
+                continue
+            del self.queue[0]
             self.trials.append(trial)
             self.say("bench", f"{fault.name}: {trial.to_hold_ms:.0f} ms, {trial.travel_mm:.1f} mm")
             if fault.kills:
@@ -129,32 +140,43 @@ class Session:
             self._recovered(field_)
         return watcher.moving()
 
-    def _attempt(self, field_: Field, fault: Fault) -> Trial:
-        """Let the arm move for a moment, inject, watch, undo."""
+    def _attempt(self, field_: Field, fault: Fault) -> Trial | None:
+        """Let the arm move for a moment, inject, watch, undo; None when it did not move any more.
+
+        A kill ends the run and counts in any case.
+        """
         watcher, truth = field_.watcher, field_.truth
         began_ns, calm = truth.t_ns, len(watcher.statuses)
         deadline = self.rng.uniform(0.05, 0.6)
         self._until(lambda: False, deadline)
         self._until(watcher.moving, 5.0)
         false_stops = _stops(watcher, calm, len(watcher.statuses))
-        first_state, first_status = len(watcher.states), len(watcher.statuses)
-        start_ns = truth.t_ns
+        sign = Sign.before(watcher, fault, truth.t_ns)
+        start_ns = sign.start_ns
         fault.inject(field_)
         end_ns = start_ns + round(fault.window_s * 1e9)
         self._until(lambda: truth.t_ns >= end_ns, fault.wall_s)
         times, places = truth.places(start_ns, min(end_ns, truth.t_ns))
         if not fault.kills:
             fault.undo(field_)
-        sign = _Sign(watcher, fault, start_ns, first_state, first_status)
+            if not sign.began_in_motion():
+                return None
         self._until(sign.is_seen, 0.0 if fault.kills else SIGN_S)
         held_ns = still_ns(times, places) if fault.stands_still else sign.held_ns()
         to_hold = float("nan") if held_ns is None else max(held_ns - start_ns, 0) / 1e6
-        travel = self._outside_mm(places) if fault.moves else travel_mm(places)
+        travel = self._travel_mm(fault, places)
         quiet_s = (start_ns - began_ns) / 1e9
         if fault.name == NORMAL:
-            false_stops += _stops(watcher, first_status, len(watcher.statuses))
+            false_stops += _stops(watcher, sign.first_status, len(watcher.statuses))
             quiet_s += (truth.t_ns - start_ns) / 1e9
-        return Trial(fault.name, sign.is_seen(), to_hold, travel, quiet_s, false_stops)
+        moved_on = sign.moved_on(end_ns) if fault.is_final else 0
+        return Trial(fault.name, sign.is_seen(), to_hold, travel, quiet_s, false_stops, moved_on)
+
+    def _travel_mm(self, fault: Fault, places: np.ndarray) -> float:
+        """Travel [mm]; out of the box where motion goes on, none where a person moves the arm."""
+        if fault.takes_over:
+            return float("nan")
+        return self._outside_mm(places) if fault.moves else travel_mm(places)
 
     def _outside_mm(self, places: np.ndarray) -> float:
         """How far the arm left the workspace box [mm]."""
@@ -187,32 +209,6 @@ class Session:
                 return False
             time.sleep(0.002)
         return True
-
-
-@dataclass(frozen=True)
-class _Sign:
-    """What safety and the driver said since the injection."""
-
-    watcher: FaultWatcher
-    fault: Fault
-    start_ns: int
-    first_state: int
-    first_status: int
-
-    def held_ns(self) -> int | None:
-        """Robot time at which the driver began to hold [ns]."""
-        states = self.watcher.states[self.first_state :]
-        held = [s.held_ns for s in states if s.held_ns >= self.start_ns]
-        return min(held) if held else None
-
-    def is_seen(self) -> bool:
-        """Whether one of the fault's causes was named, or the hold itself is sign enough."""
-        if not self.fault.causes:
-            return self.held_ns() is not None
-        statuses = self.watcher.statuses[self.first_status :]
-        named = {name for s in statuses for name in (*s.active, *s.latched)}
-        named |= {name for s in self.watcher.states[self.first_state :] for name in s.errors}
-        return bool(named & set(self.fault.causes))
 
 
 def _stops(watcher: FaultWatcher, first: int, last: int) -> int:

@@ -24,6 +24,7 @@ from pld_nodes.graph import PROCESSES
 from pld_nodes.supervisor import Supervisor
 
 UP = np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0])
+GENTLY_UP = np.array([0.0, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0])
 OUTWARD = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0])
 UNHEARD = ("recorder_node", "reward_node", "twin_node")
 
@@ -51,6 +52,8 @@ class Fault:
     """One row of the table.
 
     `causes`: what safety or the driver must say, any of them; empty: the hold itself is the sign.
+    `is_final`: once the arm holds, no command to move may be executed.
+    `takes_over`: a person has control instead of a hold, from the coming control step on.
     `stands_still`: nobody is left to say when the hold began, so standing still counts instead.
     `moves`: motion goes on but stays in bounds; `kills`: the run ends with it; `expects_hold`
     False: the arm does not depend on it and goes on. `window_s` of robot time are watched, at most
@@ -61,6 +64,8 @@ class Fault:
     inject: Act
     undo: Act = lambda field: None
     causes: tuple[str, ...] = ()
+    is_final: bool = False
+    takes_over: bool = False
     stands_still: bool = False
     moves: bool = False
     kills: str = ""
@@ -151,7 +156,11 @@ def _second_publisher(topic: str, cause: str, speak: Callable[[types.ArmState], 
             publisher.publish(speak(field.watcher.states[-1]))
 
     return Fault(
-        f"second publisher on {topic}", inject, lambda field: field.watcher.leave(), (cause,)
+        f"second publisher on {topic}",
+        inject,
+        lambda field: field.watcher.leave(),
+        (cause,),
+        is_final=True,
     )
 
 
@@ -167,12 +176,17 @@ def _stop_service(field: Field) -> None:
     field.watcher.press_stop()
 
 
+def _press_deadman(field: Field) -> None:
+    field.watcher.take_over(GENTLY_UP)
+
+
 MISSING = "choice_missing"
 NODES = tuple(p.name for p in PROCESSES if p.is_node)
 CAMERAS = ("third_person_camera_node", "wrist_camera_node")
 
 FAULTS: tuple[Fault, ...] = (
-    Fault("service safety_node/stop", _stop_service, causes=("operator_stop",)),
+    Fault("service safety_node/stop", _stop_service, causes=("operator_stop",), is_final=True),
+    Fault("operator takes over", _press_deadman, lambda f: f.watcher.let_go(), takes_over=True),
     _stopped("vla_node", MISSING),
     _stopped("arbitrator_node", MISSING),
     _stopped("safety_node"),
@@ -192,6 +206,7 @@ FAULTS: tuple[Fault, ...] = (
         _replayed,
         lambda f: f.watcher.leave(),
         ("foreign_command",),
+        is_final=True,
     ),
     _wire("reflex", "reflex", "cartesian_reflex"),
     _wire("30 packets lost", "packet_loss", "communication_constraints_violation", count=30),

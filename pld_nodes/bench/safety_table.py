@@ -23,13 +23,16 @@ HOLD_BAR_MS = 100.0
 BEGIN, END = "<!-- pld bench safety: begin -->", "<!-- pld bench safety: end -->"
 COLUMNS = (
     "fault", "trials", "detected", "held", "to hold p50 [ms]", "p99 [ms]", "max [ms]",
-    "travel max [mm]", "false stops", "bar met",
+    "moved on", "travel max [mm]", "false stops", "bar met",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Row:
-    """All trials of one fault; times in ms of robot time, None where nothing held."""
+    """All trials of one fault; times in ms of robot time, None where nothing held.
+
+    `moved_on`: commands to move that were executed after the hold; None where they may be.
+    """
 
     fault: str
     trials: int
@@ -42,6 +45,7 @@ class Row:
     quiet_s: float
     false_stops: int
     met: bool
+    moved_on: int | None = None
 
     def cells(self) -> list[str]:
         """The row's texts in the order of COLUMNS."""
@@ -51,7 +55,8 @@ class Row:
         if self.met and self.held == 0 and self.quiet_s < MIN_QUIET_S:
             verdict = "too short to say"
         counts = [str(v) for v in (self.trials, self.detected, self.held)]
-        return [self.fault, *counts, *times, travel, str(self.false_stops), verdict]
+        moved_on = "" if self.moved_on is None else str(self.moved_on)
+        return [self.fault, *counts, *times, moved_on, travel, str(self.false_stops), verdict]
 
 
 MIN_QUIET_S = 60.0
@@ -76,6 +81,7 @@ def _row(fault: Fault, trials: list[Trial]) -> Row:
         met = len(times) == 0
     else:
         met = detected == len(times) == len(trials) and float(times.max()) <= HOLD_BAR_MS
+    moved_on = sum(t.moved_on for t in trials)
     return Row(
         fault.name,
         len(trials),
@@ -85,7 +91,8 @@ def _row(fault: Fault, trials: list[Trial]) -> Row:
         max(travels) if travels else None,
         sum(t.quiet_s for t in trials),
         false_stops,
-        met and false_stops == 0,
+        met and false_stops == 0 and moved_on == 0,
+        moved_on if fault.is_final else None,
     )
 
 

@@ -46,6 +46,17 @@ def test_the_bar_is_every_trial_noticed_and_held_in_time(trials: list[Trial], me
     assert row.trials == len(trials)
 
 
+def test_a_command_executed_after_a_final_hold_misses_the_bar() -> None:
+    calm, late = trial(20.0), Trial("a", True, 20.0, 8.0, 1.0, 0, moved_on=1)
+    (row,) = safety_table.rows([fault(is_final=True)], [calm])
+    assert row.met
+    assert row.moved_on == 0
+    (row,) = safety_table.rows([fault(is_final=True)], [calm, late])
+    assert not row.met
+    assert row.moved_on == 1
+    assert safety_table.rows([fault()], [calm])[0].moved_on is None
+
+
 def test_motion_that_should_go_on_must_not_hold() -> None:
     assert safety_table.rows([fault(moves=True)], [trial(NAN)])[0].met
     assert not safety_table.rows([fault(moves=True)], [trial(30.0)])[0].met
@@ -75,7 +86,7 @@ def test_the_page_is_rewritten_between_its_marks_only(tmp_path: Path) -> None:
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "\nold\n" not in text
-    assert "| a | 1 | 1 | 1 | 20 | 20 | 20 | 8.0 | 0 | yes |" in text
+    assert "| a | 1 | 1 | 1 | 20 | 20 | 20 |  | 8.0 | 0 | yes |" in text
     with pytest.raises(ConfigError, match="expected one"):
         safety_table.write_into(tmp_path / "f.json", document)
 

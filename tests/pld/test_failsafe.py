@@ -22,6 +22,7 @@ SPECIFICATION = {
     "arm_state_lost": (Action.STOP, True, False, True),
     "not_finite": (Action.HOLD, True, True, True),
     "absurd": (Action.HOLD, True, True, True),
+    "left_workspace": (Action.HOLD, True, False, True),
     "force_ceiling": (Action.HOLD, False, False, True),
     "choice_missing": (Action.HOLD, False, True, True),
 }
@@ -50,7 +51,7 @@ def test_the_table_is_the_specification_ordered_by_severity() -> None:
     )
     severities = [cause.action for cause in failsafe.TABLE]
     assert severities == sorted(severities, reverse=True)
-    assert len(STATES) == 3**8 * 2**2
+    assert len(STATES) == 3**9 * 2**2
 
 
 def test_in_every_state_the_most_severe_cause_decides_and_only_it_names_the_command() -> None:

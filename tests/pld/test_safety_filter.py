@@ -86,6 +86,29 @@ def test_force_above_the_ceiling_holds() -> None:
     assert not filter_choice(chosen(np.ones(7)), arm_at(force_n=59.9), LIMITS, SPEC).hold
 
 
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("side", ["workspace_min_m", "workspace_max_m"])
+def test_an_arm_that_left_its_box_holds_where_it_is(axis: int, side: str) -> None:
+    assert LIMITS.max_outside_m is not None
+    outward = -1.0 if side == "workspace_min_m" else 1.0
+    for excess_m, holds in (
+        (LIMITS.max_outside_m - 1e-4, False),
+        (LIMITS.max_outside_m + 1e-4, True),
+    ):
+        place = CENTRE.copy()
+        place[axis] = getattr(LIMITS, side)[axis] + outward * excess_m
+        command = filter_choice(chosen(np.zeros(7)), arm_at(place), LIMITS, SPEC)
+        assert command.hold is holds
+        assert (command.reasons == ("left_workspace",)) is holds
+
+
+def test_an_arm_that_left_its_zone_holds() -> None:
+    limits = replace(LIMITS, zone_planes=((1.0, 0.0, 0.0, 0.45),))
+    arm = arm_at(np.array([0.48, 0.0, CENTRE[2]]))
+    assert filter_choice(chosen(np.zeros(7)), arm, limits, SPEC).reasons == ("left_workspace",)
+    assert not filter_choice(chosen(np.zeros(7)), arm, LIMITS, SPEC).hold
+
+
 def test_the_reference_cannot_run_away_from_a_blocked_arm() -> None:
     arm = arm_at()
     for _ in range(50):
