@@ -9,6 +9,8 @@ from pld_nodes.bench.fault_watcher import FaultWatcher
 from pld_nodes.bench.safety_faults import Fault
 
 HOLDING = ControlMode.HOLDING
+STAMP_NS = 2_000_000
+"""A hold bears the time of the arm's last reading, which may be this old at an injection."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,11 @@ class Sign:
     def began_in_motion(self) -> bool:
         """Whether the arm was still tracking; a trial of an arm that already held says nothing."""
         states = self.watcher.states[self.first_state - 1 :]
-        return all(s.held_ns >= self.start_ns for s in states[:2] if s.control_mode is HOLDING)
+        return all(self._is_new(s.held_ns) for s in states[:2] if s.control_mode is HOLDING)
+
+    def _is_new(self, held_ns: int) -> bool:
+        """Whether a hold began after the injection."""
+        return held_ns > self.start_ns - STAMP_NS
 
     def held_ns(self) -> int | None:
         """Robot time at which the driver began to hold, or to do what a person asks [ns]."""
@@ -48,7 +54,7 @@ class Sign:
             given = self.watcher.human_steps(self.first_choice)
             executed = [s.applied_ns for s in states if s.applied_step in given]
             return min(executed) if executed else None
-        held = [s.held_ns for s in states if s.held_ns >= self.start_ns]
+        held = [s.held_ns for s in states if self._is_new(s.held_ns)]
         return min(held) if held else None
 
     def moved_on(self, end_ns: int) -> int:
