@@ -47,36 +47,53 @@ def collect_successes(
     folder: Path,
     seeds: Iterable[int],
     wanted: int,
-    roll_seed: Callable[[int], Rolled],
+    roll_seed: Callable[[int, int], Rolled],
     meter: Meter,
+    tries: int = 1,
 ) -> Collected:
     """Roll seeds until `wanted` succeeded; successes lie in `folder`, failures are counted.
 
-    Raises TooFewSuccessesError when fewer than one in ATTEMPTS_PER_SUCCESS succeeds.
+    `roll_seed` takes a seed and the number of the attempt at it, from 0: a start that failed is
+    tried again, `tries` times in all, so that starts where it is hard to succeed are not lost.
+    Raises TooFewSuccessesError when fewer than one start in ATTEMPTS_PER_SUCCESS succeeds.
     """
     facts: list[dict[str, object]] = []
     kept = 0
-    for seed in seeds:
+    for starts, seed in enumerate(seeds):
         if kept == wanted:
             break
-        if len(facts) >= ATTEMPTS_PER_SUCCESS * (kept + 1):
+        if starts >= ATTEMPTS_PER_SUCCESS * (kept + 1):
             raise TooFewSuccessesError(
                 f"{kept} of {len(facts)} episodes succeeded, {wanted} successes are needed; "
                 "improve the policy that collects (more demonstrations or training)"
             )
-        fact = _attempt(folder, seed, roll_seed)
-        facts.append(fact)
-        kept += bool(fact["success"])
+        for attempt in range(tries):
+            facts.append(_attempt(folder, seed, attempt, roll_seed))
+            if facts[-1]["success"]:
+                kept += 1
+                break
         meter.update(kept, f"{len(facts)} episodes")
     return _summary(facts)
 
 
-def _attempt(folder: Path, seed: int, roll_seed: Callable[[int], Rolled]) -> dict[str, object]:
-    log = folder / "attempts" / f"{seed}.json"
+def _log(folder: Path, seed: int, attempt: int) -> Path:
+    again = f"-{attempt}" if attempt else ""
+    return folder / "attempts" / f"{seed}{again}.json"
+
+
+def seed_of_log(log: Path) -> int:
+    """The seed of the start that an attempt's file tells of."""
+    return int(log.stem.split("-")[0])
+
+
+def _attempt(
+    folder: Path, seed: int, attempt: int, roll_seed: Callable[[int, int], Rolled]
+) -> dict[str, object]:
+    log = _log(folder, seed, attempt)
     if log.exists():
         content: dict[str, object] = read_json(log)
         return content
-    rolled = roll_seed(seed)
+    rolled = roll_seed(seed, attempt)
     episode = rolled.episode
     if rolled.success and episode is not None:
         write_episode(episode_path(folder, seed), episode)

@@ -24,6 +24,7 @@ HELD_DECISIONS: dict[str, Any] = {
 # Over a policy that is already good, an actor as quick as the first round's does harm.
 LATER_SPECIALIST: dict[str, Any] = {"actor_learning_rate": 5e-5, "average_rate": 5e-4}
 LATER_DECISIONS = 1500
+EPISODES = ("probing_episodes", "evaluation_episodes")
 LABELS = ("specialist", "whole")
 # So many that the base succeeds on 30-60 % of the starts.
 DEMONSTRATIONS = {"cube_pickup": 20, "peg_insertion": 12}
@@ -37,8 +38,10 @@ class FlywheelConfig:
     for `base_sft.steps`.
     The first `specialists` rounds train a specialist over the newest policy; later ones keep the
     last. Every round rolls the newest policy with a takeover after U[0, probing_alpha * T] steps,
-    keeps `probing_episodes` successes per task and fine-tunes on all rounds' episodes.
-    T is the median length of the base's successes, as counted in the specialist's warm-up.
+    keeps `probing_episodes` successes per task and fine-tunes on all rounds' episodes. A start
+    that failed is tried again, `probing_tries` times in all: without that, successes come from
+    where success is easy. T is the median length of the base's successes, as counted in the
+    specialist's warm-up.
     `labels` says which steps of a probing episode are learned from: the `specialist`'s, or the
     `whole` trajectory with the base's prefix, as in the paper.
     `chunk_horizon` steps are predicted and `execute_horizon` of them executed per inference.
@@ -51,6 +54,7 @@ class FlywheelConfig:
     rounds: int = 2
     demonstrations: int = 0
     probing_episodes: int = 100
+    probing_tries: int = 4
     probing_alpha: float = 0.6
     evaluation_episodes: int = 100
     chunk_horizon: int = 4
@@ -67,7 +71,7 @@ class FlywheelConfig:
             task_facts(task)
         if self.demonstrations < 0:
             raise ConfigError(f"demonstrations is {self.demonstrations}; give 0 or more")
-        for name in ("rounds", "specialists", "probing_episodes", "evaluation_episodes"):
+        for name in ("rounds", "specialists", "probing_tries", *EPISODES):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.labels not in LABELS:

@@ -46,7 +46,7 @@ def collect_demonstrations(
     cast = Cast(shown.demonstrator())
     meter.begin(f"{world.task}: demonstrations", wanted)
     collected = collect_successes(
-        folder, seeds, wanted, lambda seed: roll(shown, seed, cast, keep=True), meter
+        folder, seeds, wanted, lambda seed, _: roll(shown, seed, cast, keep=True), meter
     )
     meter.end()
     return collected.as_figures()
@@ -216,15 +216,20 @@ def probe(
     alpha: float,
     horizon_steps: int,
     meter: Meter,
+    *,
+    tries: int = 1,
 ) -> dict[str, Any]:
-    """Whole successful episodes: the prefix first, the specialist from a sampled step on."""
+    """Whole successful episodes: the prefix first, the specialist from a sampled step on.
 
-    def roll_seed(seed: int) -> Rolled:
-        takeover = takeover_of_seed(seed, latest_takeover(alpha, horizon_steps))
+    A start that failed is tried again with another takeover step, `tries` times in all.
+    """
+
+    def roll_seed(seed: int, attempt: int) -> Rolled:
+        takeover = takeover_of_seed(seed, latest_takeover(alpha, horizon_steps), attempt)
         return roll(world, seed, replace(cast, takeover_step=takeover), keep=True)
 
     meter.begin(f"{world.task}: probing, alpha {alpha:g}", wanted)
-    collected = collect_successes(folder, seeds, wanted, roll_seed, meter)
+    collected = collect_successes(folder, seeds, wanted, roll_seed, meter, tries)
     meter.end()
     return collected.as_figures()
 

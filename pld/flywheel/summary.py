@@ -12,6 +12,7 @@ from pld.evaluation.report import Report, write_report
 from pld.evaluation.results import Evaluation, paired
 from pld.evaluation.seeds import Purpose, refuse_overlap, seed_range
 from pld.files import read_json, write_json_atomically
+from pld.flywheel.collecting import seed_of_log
 from pld.flywheel.stages import EVALUATION_FILE
 from pld.flywheel.turning import Flywheel
 
@@ -61,7 +62,7 @@ def write_summary(wheel: Flywheel, json_file: Path | None) -> dict[str, Any]:
 
 def trained_seeds(run: Path, seed: int) -> set[int]:
     """Every seed whose episode was trained on: recorded attempts and the specialists' blocks."""
-    recorded = {int(path.stem) for path in run.glob("**/attempts/*.json")}
+    recorded = {seed_of_log(path) for path in run.glob("**/attempts/*.json")}
     return recorded | set(seed_range(Purpose.SPECIALIST, seed))
 
 

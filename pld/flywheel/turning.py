@@ -158,10 +158,16 @@ class Flywheel:
         """A probing stage under any name, for rounds and for controls."""
         trained = self.figures(f"{specialist_name(specialist)}/{task}")
         horizon, files = int(trained["horizon_steps"]), self.specialist_files(task, specialist)
-        upstream = [self.policy_file(prefix), *files]
+        upstream, tries = [self.policy_file(prefix), *files], self.config.probing_tries
         self.stage(
             name,
-            {"alpha": alpha, "wanted": wanted, "first": seeds[0], "horizon": horizon},
+            {
+                "alpha": alpha,
+                "wanted": wanted,
+                "first": seeds[0],
+                "horizon": horizon,
+                "tries": tries,
+            },
             upstream,
             lambda folder: stages.probe(
                 folder,
@@ -172,6 +178,7 @@ class Flywheel:
                 alpha,
                 horizon,
                 self.meter,
+                tries=tries,
             ),
         )
 

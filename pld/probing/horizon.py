@@ -18,9 +18,10 @@ def latest_takeover(alpha: float, horizon_steps: int) -> int:
     return math.floor(alpha * horizon_steps + 1e-9)
 
 
-def takeover_of_seed(seed: int, latest: int) -> int:
-    """The takeover step of the episode that begins from `seed`, of {0, ..., latest}."""
-    return int(np.random.default_rng((seed, 7)).integers(0, latest + 1))
+def takeover_of_seed(seed: int, latest: int, attempt: int = 0) -> int:
+    """The takeover step of an attempt at the episode that begins from `seed`: 0, ..., latest."""
+    again = (attempt,) if attempt else ()
+    return int(np.random.default_rng((seed, 7, *again)).integers(0, latest + 1))
 
 
 def sample_takeover_step(rng: np.random.Generator, alpha: float, horizon_steps: int) -> int:

@@ -85,14 +85,18 @@ class FrankyLink:
                 f"no real-time priority: {error}. Boot a PREEMPT_RT kernel and allow rtprio, or "
                 "set realtime to 'ignore' (simulation only)"
             ) from error
-        except (franky.NetworkException, franky.CommandException) as error:
+        except (franky.NetworkException, franky.CommandException, RuntimeError) as error:
             raise RobotError(_unreachable(config.address, error)) from error
 
     def open_gripper(self) -> Any:
         """The hand's client, a pld.robots.gripper.GripperDevice."""
         try:
             return self._franky.Gripper(self._config.address)
-        except (self._franky.NetworkException, self._franky.IncompatibleVersionException) as error:
+        except (
+            self._franky.NetworkException,
+            self._franky.IncompatibleVersionException,
+            RuntimeError,
+        ) as error:
             raise RobotError(
                 f"no gripper at {self._config.address}: {error}; mount and initialise the hand in "
                 "Desk, or set gripper to false"
@@ -239,10 +243,18 @@ class FrankyLink:
             franky.InvalidOperationException,
             franky.ProtocolException,
             franky.TorqueSignalTimeoutException,
+            RuntimeError,
         )
 
     def _translated(self, error: BaseException) -> Ended | Lost:
-        if isinstance(error, (self._franky.NetworkException, self._franky.ProtocolException)):
+        """What `error` means for the arm.
+
+        A plain RuntimeError is a C++ exception that libfranka did not expect, such as the
+        "Net Exception" of its sockets: nothing more is known of the connection.
+        """
+        unexpected = type(error) is RuntimeError
+        lost = (self._franky.NetworkException, self._franky.ProtocolException)
+        if unexpected or isinstance(error, lost):
             return Lost(str(error))
         try:
             return Ended(self._error_names(), str(error))

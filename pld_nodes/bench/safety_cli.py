@@ -14,6 +14,7 @@ from pld.errors import ConfigError
 from pld_nodes.bench.aims import EXIT_MISSED, report
 from pld_nodes.share import share_path
 
+SAVED = Path("docs/figures/safety")
 LIMITS = "launch/config/limits_fr3.yaml"
 console = wide_console()
 
@@ -55,17 +56,21 @@ def bench_safety(
 
 
 def bench_safety_page(
-    json_file: Annotated[Path, typer.Argument(help="what `bench safety --json` wrote")] = Path(
-        "docs/figures/safety/faults.json"
-    ),
+    json_files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="what `bench safety --json` wrote; default: docs/figures/safety/*"),
+    ] = None,
     page: Annotated[Path, typer.Option(help="the page with the two marks")] = Path(
         "docs/safety.md"
     ),
 ) -> None:
-    """Write the table of faults into docs/safety.md."""
+    """Write the tables of faults into docs/safety.md."""
     from pld_nodes.bench.safety_table import write_into
 
-    write_into(page, json.loads(json_file.read_text()))
+    files = json_files or sorted(SAVED.glob("*.json"))
+    if not files:
+        raise ConfigError(f"no JSON file in {SAVED}; write one with `pld bench safety --json FILE`")
+    write_into(page, [json.loads(file.read_text()) for file in files])
 
 
 def bench_box(

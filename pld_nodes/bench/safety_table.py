@@ -132,13 +132,14 @@ def section(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_into(page: Path, document: dict[str, Any]) -> None:
-    """Replace what stands between the page's two marks; raises ConfigError without them."""
+def write_into(page: Path, documents: Sequence[dict[str, Any]]) -> None:
+    """Put a section per document between the page's two marks; ConfigError without them."""
     text = page.read_text()
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ConfigError(f"{page}: expected one {BEGIN!r} and one {END!r}")
     head, rest = text.split(BEGIN)
-    page.write_text(f"{head}{BEGIN}\n{section(document)}\n{END}{rest.split(END)[1]}")
+    sections = "\n\n".join(section(document) for document in documents)
+    page.write_text(f"{head}{BEGIN}\n{sections}\n{END}{rest.split(END)[1]}")
 
 
 def _number(value: float | None, form: str) -> str:

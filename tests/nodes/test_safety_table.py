@@ -81,14 +81,14 @@ def test_the_page_is_rewritten_between_its_marks_only(tmp_path: Path) -> None:
     safety_table.save(safety_table.rows([fault()], [trial(20.0)]), tmp_path / "f.json")
     document = json.loads((tmp_path / "f.json").read_text())
     for _ in range(2):
-        safety_table.write_into(page, document)
+        safety_table.write_into(page, [document, document])
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "\nold\n" not in text
-    assert "| a | 1 | 1 | 1 | 20 | 20 | 20 |  | 8.0 | 0 | yes |" in text
+    assert text.count("| a | 1 | 1 | 1 | 20 | 20 | 20 |  | 8.0 | 0 | yes |") == 2
     with pytest.raises(ConfigError, match="expected one"):
-        safety_table.write_into(tmp_path / "f.json", document)
+        safety_table.write_into(tmp_path / "f.json", [document])
 
 
 def test_standing_still_and_travel_are_read_from_the_path() -> None:

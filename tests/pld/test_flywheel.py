@@ -24,6 +24,7 @@ from pld.flywheel.stage import SilentMeter, run_stage
 from pld.flywheel.stages import load_specialist, steps_to
 from pld.flywheel.summary import write_summary
 from pld.flywheel.turning import Flywheel
+from pld.probing.horizon import takeover_of_seed
 from pld.residual.actor import ResidualActor
 from pld.residual.config import ResidualConfig
 from pld.types import ActionSource, Array, Observation
@@ -44,12 +45,11 @@ RESIDUAL = ResidualConfig(
 )
 CONFIG = FlywheelConfig(
     (TASK,),
-    1,
-    2,
-    6,
-    3,
-    0.6,
-    6,
+    seed=1,
+    rounds=2,
+    demonstrations=6,
+    probing_episodes=3,
+    evaluation_episodes=6,
     base_sft=SFT,
     distill_sft=SFT,
     specialist=RESIDUAL,
@@ -245,11 +245,32 @@ def test_a_run_folder_of_another_seed_is_refused(turned: Flywheel) -> None:
 
 
 def test_collecting_without_successes_ends_and_says_what_to_do(tmp_path: Path) -> None:
-    def fail(seed: int) -> Rolled:
+    def fail(seed: int, attempt: int) -> Rolled:
         return Rolled(seed, False, 3, "left", -1, "horizon")
 
     with pytest.raises(TooFewSuccessesError, match="0 of 20 episodes succeeded"):
         collect_successes(tmp_path, range(1000), 5, fail, SilentMeter())
+
+
+def test_a_start_that_failed_is_tried_again_and_remembered(tmp_path: Path) -> None:
+    tried: list[tuple[int, int]] = []
+
+    def second_try(seed: int, attempt: int) -> Rolled:
+        tried.append((seed, attempt))
+        return Rolled(seed, attempt == 1 and seed != 1, 3, "left", attempt, "horizon")
+
+    for _ in range(2):
+        found = collect_successes(tmp_path, range(9), 2, second_try, SilentMeter(), tries=3)
+        assert tried == [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
+        assert (found.attempts, found.successes) == (7, 2)
+        assert found.takeover_steps == (1, 1)
+
+
+def test_every_attempt_at_a_start_draws_a_takeover_of_its_own() -> None:
+    drawn = [[takeover_of_seed(seed, 12, attempt) for seed in range(40)] for attempt in range(3)]
+    assert drawn[0] == [takeover_of_seed(seed, 12) for seed in range(40)]
+    assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
+    assert all(0 <= step <= 12 for steps in drawn for step in steps)
 
 
 def test_a_stage_with_other_inputs_starts_from_an_empty_folder(tmp_path: Path) -> None:

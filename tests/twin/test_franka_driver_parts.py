@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import franky
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -12,6 +13,7 @@ from pld.errors import ConfigError, RobotError
 from pld.geometry import pose_delta
 from pld.robots.fake import FakeArm
 from pld.robots.franka_config import FrankaConfig
+from pld.robots.franky_link import FrankyLink, Lost
 from pld.robots.gripper import Gripper
 from pld.robots.recovery import RecoveryRule
 from pld.robots.step_clock import StepClock, TimeGuard, clipped_reference, is_usable
@@ -34,6 +36,23 @@ def test_steps_fall_on_a_grid_however_late_they_are_noticed() -> None:
     assert [(t - 1000) // 50 for t in noticed] == list(range(1, len(noticed) + 1))
     assert max((t - 1000) % 50 for t in noticed) < 3
     assert (steps.step, steps.skipped) == (len(noticed), 0)
+
+
+class BrokenSockets:
+    """A client whose C++ side fails with what libfranka did not expect."""
+
+    model = None
+
+    @property
+    def state(self) -> object:
+        raise RuntimeError("Net Exception")
+
+
+def test_a_failure_that_libfranka_did_not_expect_is_a_lost_connection() -> None:
+    link = FrankyLink(franky, BrokenSockets(), FrankaConfig())
+    with pytest.raises(Lost, match="Net Exception"):
+        link.read()
+    assert isinstance(link._translated(RuntimeError("Net Exception")), Lost)
 
 
 def test_missed_periods_are_skipped_counted_and_never_made_up() -> None:
