@@ -212,6 +212,7 @@ def _register() -> None:
     safety = importlib.import_module("pld_nodes.bench.safety_cli")
     bench.command("safety")(safety.bench_safety)
     bench.command("safety-page")(safety.bench_safety_page)
+    bench.command("cycles")(safety.bench_cycles)
     bench.command("box")(safety.bench_box)
     app.add_typer(bench, name="bench")
     bags = importlib.import_module("pld.cli.bag").app

@@ -1,4 +1,4 @@
-"""`pld bench safety`, `box` and `safety-page`."""
+"""`pld bench safety`, `cycles`, `box` and `safety-page`."""
 
 from __future__ import annotations
 
@@ -71,6 +71,20 @@ def bench_safety_page(
     if not files:
         raise ConfigError(f"no JSON file in {SAVED}; write one with `pld bench safety --json FILE`")
     write_into(page, [json.loads(file.read_text()) for file in files])
+
+
+def bench_cycles(
+    minutes: Annotated[float, typer.Option(help="begin no cycle after so much wall time")] = 30.0,
+    seed: Annotated[int, typer.Option(help="seed of the moments of interruption")] = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+    robot_ip: Annotated[str, typer.Option(help="loopback address of the twin")] = "127.0.0.1",
+) -> None:
+    """Bring the graph up and down again and again, half of the times by an interrupt."""
+    from pld_nodes.bench.cycles_bench import measure
+
+    found = measure(minutes, robot_ip, seed, lambda _, line: console.print(line, markup=False))
+    met = report(f"{minutes:g} minutes of up and down", found.figures(), console, json_file)
+    raise typer.Exit(0 if met else EXIT_MISSED)
 
 
 def bench_box(
