@@ -113,7 +113,7 @@ def _fine_tune(demo: Demo, base: Path, rows: list[ConversionRow], meter: Meter) 
         new.mkdir(parents=True, exist_ok=True)
         config = SftConfig(seed=demo.seed, steps=demo.sft_steps)
         data = [demo.folder / "data"]
-        stages.distill(new, data, base, config, RATE_HZ, meter, "specialist")
+        stages.distill(new, data, base, config, RATE_HZ, meter)
     return new / stages.POLICY_FILE
 
 

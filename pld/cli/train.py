@@ -62,7 +62,7 @@ def sft(
     steps: Annotated[int, typer.Option(help="training steps")] = 1500,
     seed: Annotated[int, typer.Option(help="seed of batches and augmentation")] = 0,
     whole: Annotated[
-        bool, typer.Option("--whole", help="learn the base's prefix too, as the paper does")
+        bool, typer.Option("--whole", help="learn the base's prefix too, whatever the task")
     ] = False,
     json_file: JsonOption = None,
 ) -> None:
@@ -78,7 +78,7 @@ def sft(
 
     torch.set_num_threads(1)
     meter = RichMeter()
-    labels = "whole" if whole else "specialist"
+    labels = "whole" if whole else "task"
     try:
         with meter:
             rate_hz = load_checkpoint(start).rate_hz

@@ -24,26 +24,53 @@ HELD_DECISIONS: dict[str, Any] = {
 # Over a policy that is already good, an actor as quick as the first round's does harm.
 LATER_SPECIALIST: dict[str, Any] = {"actor_learning_rate": 5e-5, "average_rate": 5e-4}
 LATER_DECISIONS = 1500
-EPISODES = ("probing_episodes", "evaluation_episodes")
-LABELS = ("specialist", "whole")
-# So many that the base succeeds on 30-60 % of the starts.
-DEMONSTRATIONS = {"cube_pickup": 20, "peg_insertion": 8}
+LABELS = ("task", "specialist", "whole")
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """What a task's run is made of; measured, see docs/flywheel.md.
+
+    So many `demonstrations` that the base succeeds on 30-60 % of the starts; a round's
+    `probing_episodes`, its steps of fine-tuning, and whether they are learned `whole`.
+    """
+
+    demonstrations: int = 20
+    probing_episodes: int = 100
+    distill_steps: int = 1500
+    whole: bool = True
+
+
+TASK_SETTINGS = {
+    "cube_pickup": TaskSettings(demonstrations=16, probing_episodes=150, distill_steps=2000),
+    "peg_insertion": TaskSettings(demonstrations=8, whole=False),
+}
+
+
+def learned_whole(task: str, labels: str) -> bool:
+    """Whether the base's prefix of `task`'s probing episodes is learned from too."""
+    return labels == "whole" or (labels == "task" and settings_of(task).whole)
+
+
+def settings_of(task: str) -> TaskSettings:
+    """The settings of a task; for one that has none of its own, the paper's forms."""
+    return TASK_SETTINGS.get(task, TaskSettings())
 
 
 @dataclass(frozen=True)
 class FlywheelConfig:
     """One run: `tasks` share one language-conditioned base; each gets its own specialist.
 
-    `demonstrations` scripted episodes per task (0: as many as DEMONSTRATIONS says) train the base
-    for `base_sft.steps`.
+    `demonstrations` and `probing_episodes` of 0 and `distill_sft` None are as TASK_SETTINGS says.
+    Scripted demonstrations train the base for `base_sft.steps`.
     The first `specialists` rounds train a specialist over the newest policy; later ones keep the
     last. Every round rolls the newest policy with a takeover after U[0, probing_alpha * T] steps,
     keeps `probing_episodes` successes per task and fine-tunes on all rounds' episodes. A start
     that failed is tried again, `probing_tries` times in all: without that, successes come from
     where success is easy. T is the median length of the base's successes, as counted in the
     specialist's warm-up.
-    `labels` says which steps of a probing episode are learned from: the `specialist`'s, or the
-    `whole` trajectory with the base's prefix, as in the paper.
+    `labels` says which steps of a probing episode are learned from: the `specialist`'s, the `whole`
+    trajectory with the base's prefix as in the paper, or what the `task` does best with.
     `chunk_horizon` steps are predicted and `execute_horizon` of them executed per inference.
     Where a task starts with a grasp, the specialist's bound of the gripper is HELD_GRIPPER_SCALE,
     and it decides as HELD_DECISIONS says.
@@ -53,25 +80,26 @@ class FlywheelConfig:
     seed: int = 0
     rounds: int = 2
     demonstrations: int = 0
-    probing_episodes: int = 100
+    probing_episodes: int = 0
     probing_tries: int = 4
     probing_alpha: float = 0.6
     evaluation_episodes: int = 100
     chunk_horizon: int = 4
     execute_horizon: int = 1
     base_sft: SftConfig = field(default_factory=SftConfig)
-    distill_sft: SftConfig = field(default_factory=SftConfig)
+    distill_sft: SftConfig | None = None
     specialist: ResidualConfig = field(default_factory=ResidualConfig)
-    labels: str = "specialist"
+    labels: str = "task"
     specialists: int = 1
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         for task in self.tasks:
             task_facts(task)
-        if self.demonstrations < 0:
-            raise ConfigError(f"demonstrations is {self.demonstrations}; give 0 or more")
-        for name in ("rounds", "specialists", "probing_tries", *EPISODES):
+        for name in ("demonstrations", "probing_episodes"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give 0 or more")
+        for name in ("rounds", "specialists", "probing_tries", "evaluation_episodes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.labels not in LABELS:
@@ -83,7 +111,17 @@ class FlywheelConfig:
 
     def demonstrations_of(self, task: str) -> int:
         """Number of demonstrations of `task`."""
-        return self.demonstrations or DEMONSTRATIONS[task]
+        return self.demonstrations or settings_of(task).demonstrations
+
+    def probing_episodes_of(self, task: str) -> int:
+        """Number of successes of `task` that a round keeps."""
+        return self.probing_episodes or settings_of(task).probing_episodes
+
+    def distill_sft_of(self, seed: int, rounds: int = 1) -> SftConfig:
+        """The fine-tuning of so many rounds at once."""
+        steps = sum(settings_of(task).distill_steps for task in self.tasks)
+        settings = self.distill_sft or SftConfig(steps=steps)
+        return replace(settings, seed=seed, steps=settings.steps * rounds)
 
     @property
     def specialist_rounds(self) -> int:

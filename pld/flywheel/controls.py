@@ -5,7 +5,6 @@ Every control gets as many episodes and SFT steps as the distilled policy it is 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from pld.errors import ConfigError
@@ -16,7 +15,8 @@ from pld.residual.config import control as residual_control
 
 ALPHAS = (0.0, 0.3, 0.6, 0.9)
 RESIDUAL_CONTROLS = ("rlpd", "no-base-data", "xi-one")
-SFT_CONTROLS = ("extra-demonstrations", "specialist-only", "whole-trajectories", "alpha-sweep")
+LABELLED = {"whole-trajectories": "whole", "specialist-labels": "specialist"}
+SFT_CONTROLS = ("extra-demonstrations", "specialist-only", *LABELLED, "alpha-sweep")
 CONTROLS = (*SFT_CONTROLS, *RESIDUAL_CONTROLS)
 
 
@@ -38,8 +38,8 @@ def run_controls(wheel: Flywheel, names: str) -> None:
             _extra_demonstrations(wheel)
         elif name == "specialist-only":
             _probing_control(wheel, name, 0.0, wheel.config.rounds)
-        elif name == "whole-trajectories":
-            _whole_trajectories(wheel)
+        elif name in LABELLED:
+            _other_labels(wheel, name, LABELLED[name])
         elif name == "alpha-sweep":
             for alpha in ALPHAS:
                 _probing_control(wheel, f"alpha-{alpha:g}", alpha, 1)
@@ -51,18 +51,19 @@ def run_controls(wheel: Flywheel, names: str) -> None:
 def _extra_demonstrations(wheel: Flywheel) -> None:
     """SFT of the base on as many more demonstrations as the rounds gave episodes."""
     config, name = wheel.config, "control-extra-demonstrations"
-    wanted = config.probing_episodes * config.rounds
     for task in config.tasks:
+        wanted = config.probing_episodes_of(task) * config.rounds
         seeds = seed_range(Purpose.EXTRA_DEMONSTRATION, config.seed)
         wheel.demonstrate(f"{name}-episodes/{task}", task, wanted, seeds)
     episodes = [wheel.folder / f"{name}-episodes" / task for task in config.tasks]
     _distill_and_evaluate(wheel, name, episodes, config.rounds, "whole")
 
 
-def _whole_trajectories(wheel: Flywheel) -> None:
-    """SFT of the base on the rounds' own episodes with the base's prefix as labels too."""
-    name, rounds = "control-whole-trajectories", wheel.config.rounds
-    _distill_and_evaluate(wheel, name, wheel.probing_folders(rounds), rounds, "whole")
+def _other_labels(wheel: Flywheel, control: str, labels: str) -> None:
+    """SFT of the base on the rounds' own episodes, labelled in one way for every task."""
+    rounds = wheel.config.rounds
+    folders = wheel.probing_folders(rounds)
+    _distill_and_evaluate(wheel, f"control-{control}", folders, rounds, labels)
 
 
 def _probing_control(wheel: Flywheel, control: str, alpha: float, rounds: int) -> None:
@@ -74,7 +75,7 @@ def _probing_control(wheel: Flywheel, control: str, alpha: float, rounds: int) -
             task,
             "base",
             alpha,
-            config.probing_episodes * rounds,
+            config.probing_episodes_of(task) * rounds,
             seed_range(Purpose.SPECIALIST_ONLY, config.seed, round(alpha * 10)),
             min(rounds, config.specialist_rounds),
         )
@@ -86,7 +87,7 @@ def _distill_and_evaluate(
     wheel: Flywheel, name: str, episodes: list[Path], rounds: int, labels: str
 ) -> None:
     config = wheel.config
-    sft = replace(config.distill_sft, seed=config.seed, steps=config.distill_sft.steps * rounds)
+    sft = config.distill_sft_of(config.seed, rounds)
     wheel.distill_into(name, episodes, "base", sft, labels)
     wheel.evaluate(name)
 

@@ -18,6 +18,7 @@ from pld.errors import ConfigError
 from pld.evaluation.results import EpisodeResult, Evaluation
 from pld.files import read_json, write_json_atomically
 from pld.flywheel.collecting import collect_successes
+from pld.flywheel.config import learned_whole
 from pld.flywheel.rolling import Cast, Rolled, Specialist, roll, specialist_env
 from pld.flywheel.stage import Meter, Work
 from pld.flywheel.world import World
@@ -76,16 +77,18 @@ def distill(
     config: SftConfig,
     rate_hz: float,
     meter: Meter,
-    labels: str = "whole",
+    labels: str = "task",
 ) -> dict[str, Any]:
     """Fine-tune the policy `start` on recorded successes; the original file is not touched.
 
-    With `labels` "specialist" only what the specialist did is learned from.
+    `labels` as FlywheelConfig's: of some episodes only what the specialist did is learned from.
     """
     checkpoint = load_checkpoint(start)
-    kept = _episodes(episodes)
-    if labels == "specialist":
-        kept = [part for episode in kept if (part := specialist_part(episode))]
+    kept = [
+        part
+        for episode in _episodes(episodes)
+        if (part := episode if learned_whole(episode.task, labels) else specialist_part(episode))
+    ]
     dataset = SftDataset(kept, checkpoint.network.config.chunk_horizon)
     trainer = BuiltinTrainer(copy_network(checkpoint.network), bf16=config.bf16)
     return _fine_tune(folder, trainer, dataset, config, rate_hz, meter)

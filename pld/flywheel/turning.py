@@ -140,7 +140,7 @@ class Flywheel:
             task,
             newest_before(number),
             self.config.probing_alpha,
-            self.config.probing_episodes,
+            self.config.probing_episodes_of(task),
             seed_range(Purpose.PROBING, self.config.seed, number),
             min(number, self.config.specialist_rounds),
         )
@@ -185,7 +185,7 @@ class Flywheel:
     def distill(self, number: int) -> None:
         """Fine-tune the newest policy on the successes of all rounds so far."""
         newest, episodes = newest_before(number), self.probing_folders(number)
-        sft = replace(self.config.distill_sft, seed=self.config.seed * 100 + number)
+        sft = self.config.distill_sft_of(self.config.seed * 100 + number)
         self.distill_into(f"distilled-{number}", episodes, newest, sft, self.config.labels)
 
     def distill_into(

@@ -78,7 +78,7 @@ class ResidualConfig:
     calql_weight: float = 0.1
     calql_samples: int = 4
     offline_fraction: float = 0.5
-    online_steps: int = 3500
+    online_steps: int = 3000
     learning_starts: int = 256
     probing_alpha: float = 0.6
     episode_limit: float = 2.0
