@@ -33,7 +33,7 @@ from pld_nodes.run import PreparedRun, prepare
 from pld_nodes.supervisor import RunFailedError, Supervisor
 
 MOVING_S, RECOVERY_S, SIGN_S = 240.0, 60.0, 8.0
-PER_RUN, EMPTY_RUNS = 12, 2
+PER_RUN, EMPTY_RUNS = 40, 2
 CHOSEN, NORMAL = "hold_chosen", "none: normal running"
 COMPLAINTS = ("error:", "fatal", "traceback")
 

@@ -55,9 +55,8 @@ class Fault:
     `is_final`: once the arm holds, no command to move may be executed.
     `takes_over`: a person has control instead of a hold, from the coming control step on.
     `stands_still`: nobody is left to say when the hold began, so standing still counts instead.
-    `moves`: motion goes on but stays in bounds; `kills`: the run ends with it; `expects_hold`
-    False: the arm does not depend on it and goes on. `window_s` of robot time are watched, at most
-    `wall_s` of steady time where robot time may stop.
+    `moves`: motion goes on but stays in bounds; `kills`: the run ends with it. `window_s` of robot
+    time are watched, at most `wall_s` of steady time where robot time may stop.
     """
 
     name: str
@@ -69,7 +68,6 @@ class Fault:
     stands_still: bool = False
     moves: bool = False
     kills: str = ""
-    expects_hold: bool = True
     window_s: float = 0.8
     wall_s: float = 8.0
 
@@ -193,7 +191,7 @@ FAULTS: tuple[Fault, ...] = (
     _stopped("franka_node", "communication_constraints_violation", stands_still=True),
     *(_stopped(camera, MISSING, window_s=1.2) for camera in CAMERAS),
     _stopped("renderer", MISSING, window_s=1.2),
-    *(_stopped(node, expects_hold=False) for node in UNHEARD),
+    *(_stopped(node) for node in UNHEARD),
     _policy("NaN", partial(_always, np.full(7, np.nan)), "not_finite"),
     _policy("1e300", partial(_always, np.full(7, 1e300)), "absurd"),
     _policy("out of the box", partial(_always, OUTWARD), "workspace", moves=True, window_s=3.0),

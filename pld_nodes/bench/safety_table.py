@@ -52,7 +52,7 @@ class Row:
         times = [_number(v, ".0f") for v in (self.p50_ms, self.p99_ms, self.max_ms)]
         travel = _number(self.travel_max_mm, ".1f")
         verdict = "yes" if self.met else "**no**"
-        if self.met and self.held == 0 and self.quiet_s < MIN_QUIET_S:
+        if self.met and not self.detected and self.quiet_s < MIN_QUIET_S:
             verdict = "too short to say"
         counts = [str(v) for v in (self.trials, self.detected, self.held)]
         moved_on = "" if self.moved_on is None else str(self.moved_on)
@@ -78,7 +78,7 @@ def _row(fault: Fault, trials: list[Trial]) -> Row:
     travels = [t.travel_mm for t in trials if not math.isnan(t.travel_mm)]
     detected, false_stops = sum(t.detected for t in trials), sum(t.false_stops for t in trials)
     if fault.moves:
-        met = len(times) == 0
+        met = len(times) == 0 and (not fault.causes or detected == len(trials))
     else:
         met = detected == len(times) == len(trials) and float(times.max()) <= HOLD_BAR_MS
     moved_on = sum(t.moved_on for t in trials)

@@ -60,12 +60,15 @@ def test_a_command_executed_after_a_final_hold_misses_the_bar() -> None:
 def test_motion_that_should_go_on_must_not_hold() -> None:
     assert safety_table.rows([fault(moves=True)], [trial(NAN)])[0].met
     assert not safety_table.rows([fault(moves=True)], [trial(30.0)])[0].met
+    named = fault(moves=True, causes=("workspace",))
+    assert safety_table.rows([named], [trial(NAN)])[0].cells()[-1] == "yes"
+    assert not safety_table.rows([named], [trial(NAN, detected=False)])[0].met
 
 
 def test_a_moment_without_a_fault_is_not_called_a_success() -> None:
-    (row,) = safety_table.rows([fault(moves=True)], [trial(NAN)])
+    (row,) = safety_table.rows([fault(moves=True)], [trial(NAN, detected=False)])
     assert row.cells()[-1] == "too short to say"
-    long = Trial("a", True, NAN, 8.0, safety_table.MIN_QUIET_S, 0)
+    long = Trial("a", False, NAN, 8.0, safety_table.MIN_QUIET_S, 0)
     (row,) = safety_table.rows([fault(moves=True)], [long])
     assert row.cells()[-1] == "yes"
 
