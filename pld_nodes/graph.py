@@ -194,7 +194,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("joint_states", "sensor_msgs/msg/JointState", "franka_node", (), (), STREAM),
     Topic("/tf", "tf2_msgs/msg/TFMessage", "franka_node", (), (), STREAM),
     Topic("/tf_static", "tf2_msgs/msg/TFMessage", "franka_node", (), (), TF_STATIC),
-    Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", EVERY_NODE, (), ()),
+    Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", EVERY_NODE, ("safety_node",)),
 )
 
 SIM_ONLY = (Deployment.SIM,)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from pld_interfaces.msg import ArmState, Choice, SafetyStatus
 from rclpy.clock import Clock, ClockType
 from std_srvs.srv import Trigger
@@ -20,13 +20,16 @@ from pld.safety.failsafe import Action, Failsafe, Reply
 from pld.safety.filter import filter_choice, hold_command
 from pld.safety.limits import load_limits
 from pld.safety.sources import SingleSource
-from pld.safety.watchdog import EarlyAnswer, StepGuard
+from pld.safety.watchdog import EarlyAnswer, Heartbeats, StepGuard
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import GraphNode, run_node, sequence_of
 
 LOOK_S = 0.25
 SILENCE_S = 5.0
 GAP_NS = 500_000_000
+# Every node reports once a second. A hung learner or device moves nothing.
+BEAT_LIMIT_NS = 3_000_000_000
+UNWATCHED = ("learner_node", "teleop_node")
 FILTER_CAUSES = ("not_finite", "absurd", "arm_not_finite", "left_workspace", "force_ceiling")
 SOLE_PUBLISHER = {"foreign_command": "arm/command", "foreign_choice": "arbitrator/choice"}
 
@@ -51,6 +54,7 @@ class SafetyNode(GraphNode):
         self._source = SingleSource()
         self._silence = TimeGuard(SILENCE_S)
         self._early: EarlyAnswer[Choice] = EarlyAnswer()
+        self._beats = Heartbeats(BEAT_LIMIT_NS)
         self._arm: types.ArmState | None = None
         self._failsafe = Failsafe()
         self._commands = self._holds = 0
@@ -58,6 +62,7 @@ class SafetyNode(GraphNode):
         self._publish_status = self.publisher("safety/status").publish
         self.subscribe("arbitrator/choice", self._on_choice)
         self.subscribe("arm/state", self._on_state)
+        self.subscribe("/diagnostics", self._on_diagnostics)
         self.create_service(Trigger, "~/stop", self._on_stop)
         self.create_service(Trigger, "~/clear", self._on_clear)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -72,6 +77,7 @@ class SafetyNode(GraphNode):
         self._guard = self._guard.on_state(arm.step)
         self._note("robot_fault", present=arm.control_mode is types.ControlMode.FAULT)
         self._note("arm_state_lost", present=_is_gap(before, arm))
+        self._note("node_silent", present=bool(self._silent_nodes()))
         for cause in SOLE_PUBLISHER:
             self._note(cause, present=self._is_shared(cause))
         early = self._early.due(arm.step)
@@ -104,10 +110,23 @@ class SafetyNode(GraphNode):
             self._note(cause, present=cause in command.reasons)
         self._send(hold_command(arm, withheld) if withheld else command)
 
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        for status in msg.status:
+            if status.name not in UNWATCHED:
+                self._beats = self._beats.on_beat(status.name, self._t_ns)
+
+    def _silent_nodes(self) -> tuple[str, ...]:
+        """Nodes that hang while the arm moves."""
+        arm = self._arm
+        if arm is None or arm.control_mode is not types.ControlMode.TRACKING:
+            return ()
+        return self._beats.silent(arm.t_ns)
+
     def _reason_to_withhold(self, source: types.ActionSource) -> str:
         """The cause in force that keeps an action of `source` from being executed, or nothing."""
-        latched = [name for name in self._failsafe.in_force if name in self._failsafe.latched]
-        return latched[0] if latched and not self._failsafe.permits(source) else ""
+        lasting = {"node_silent", *self._failsafe.latched}
+        reasons = [name for name in self._failsafe.in_force if name in lasting]
+        return reasons[0] if reasons and not self._failsafe.permits(source) else ""
 
     def _look_for_silence(self) -> None:
         """Notice in steady time that a moving arm tells no state any more.
@@ -190,6 +209,7 @@ class SafetyNode(GraphNode):
             refused=self._guard.refused,
             unanswered=self._guard.unanswered,
             cleared=self._failsafe.cleared,
+            silent=" ".join(self._silent_nodes()),
         )
 
 

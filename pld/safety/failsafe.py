@@ -57,6 +57,7 @@ TABLE: tuple[Cause, ...] = (
     Cause("absurd", Action.HOLD, "repair the policy", takeover=True),
     Cause("left_workspace", Action.HOLD, "end the episode: the reset brings the arm home"),
     Cause("force_ceiling", Action.HOLD, "take the load off the hand", latches=False),
+    Cause("node_silent", Action.HOLD, "see why it hangs", latches=False, takeover=True),
     Cause("choice_missing", Action.HOLD, "see why nobody answers", latches=False, takeover=True),
 )
 CAUSES = {cause.name: cause for cause in TABLE}

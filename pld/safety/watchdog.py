@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -35,6 +36,23 @@ class StepGuard:
         if step != self.newest_step or step <= self.answered_step:
             return replace(self, refused=self.refused + 1), False
         return replace(self, answered_step=step), True
+
+
+@dataclass(frozen=True)
+class Heartbeats:
+    """When each node was last heard of, in robot time [ns]; who was never heard is not missed."""
+
+    limit_ns: int
+    heard_ns: Mapping[str, int] = field(default_factory=dict)
+
+    def on_beat(self, name: str, t_ns: int) -> Heartbeats:
+        """`name` spoke at `t_ns`."""
+        return replace(self, heard_ns={**self.heard_ns, name: t_ns})
+
+    def silent(self, t_ns: int) -> tuple[str, ...]:
+        """Names not heard of for more than the limit at `t_ns`, in alphabetical order."""
+        late = (name for name, at_ns in self.heard_ns.items() if t_ns - at_ns > self.limit_ns)
+        return tuple(sorted(late))
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from pld_nodes.supervisor import Supervisor
 UP = np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0])
 GENTLY_UP = np.array([0.0, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0])
 OUTWARD = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0])
-UNHEARD = ("recorder_node", "reward_node", "twin_node")
+REPORTING = ("recorder_node", "reward_node")
 
 
 @dataclass
@@ -191,7 +191,8 @@ FAULTS: tuple[Fault, ...] = (
     _stopped("franka_node", "communication_constraints_violation", stands_still=True),
     *(_stopped(camera, MISSING, window_s=1.2) for camera in CAMERAS),
     _stopped("renderer", MISSING, window_s=1.2),
-    *(_stopped(node) for node in UNHEARD),
+    *(_stopped(node, "node_silent", window_s=4.5, wall_s=30.0) for node in REPORTING),
+    _stopped("twin_node"),
     _policy("NaN", partial(_always, np.full(7, np.nan)), "not_finite"),
     _policy("1e300", partial(_always, np.full(7, 1e300)), "absurd"),
     _policy("out of the box", partial(_always, OUTWARD), "workspace", moves=True, window_s=3.0),

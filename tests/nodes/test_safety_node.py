@@ -22,6 +22,7 @@ from tests.nodes.recorder_graph import environment_of, stop
 environment.prepare()
 
 import rclpy  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from pld_interfaces.msg import ArmCommand, ArmState, Choice, SafetyStatus  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
@@ -186,6 +187,25 @@ def test_numbers_that_are_none_hold_and_latch_but_a_person_may_act(beside: Besid
     assert (beside.turn().hold, list(beside.turn().reasons)) == (True, ["not_finite"])
     assert not beside.turn(source=types.ActionSource.HUMAN).hold
     assert beside.status[-1].latched == ["not_finite"]
+
+
+def test_a_node_that_falls_silent_holds_the_arm_until_it_reports_again(beside: Beside) -> None:
+    publisher = beside._publisher(DiagnosticArray, "/diagnostics")
+    assert beside.wait(lambda: publisher.get_subscription_count() > 0)
+    report = DiagnosticArray(status=[DiagnosticStatus(name="recorder_node")])
+    tracking = {"control_mode": types.ControlMode.TRACKING}
+    beside.turn(**tracking)
+    publisher.publish(report)
+    began_ns, command = beside.state.t_ns, beside.turn(**tracking)
+    while not command.hold and beside.state.t_ns - began_ns < 10_000_000_000:
+        command = beside.turn(**tracking)
+    silent_s = (beside.state.t_ns - began_ns) / 1e9
+    assert list(command.reasons) == ["node_silent"]
+    assert 3.0 < silent_s < 3.5
+    assert not beside.turn(source=types.ActionSource.HUMAN, **tracking).hold
+    publisher.publish(report)
+    assert beside.wait(lambda: not beside.turn(**tracking).hold)
+    beside.node.destroy_publisher(publisher)
 
 
 def test_a_fault_of_the_arm_stays_in_force_after_it_has_gone(beside: Beside) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pld.probing.arbitrator import NEVER, Offers, choose
 from pld.probing.episode import Episode, EpisodePlan, Want, begin, end, on_done, on_reward, on_step
-from pld.safety.watchdog import EarlyAnswer, StepGuard
+from pld.safety.watchdog import EarlyAnswer, Heartbeats, StepGuard
 from pld.types import ActionSource, ControlMode, EpisodeState, Outcome
 
 PLAN = EpisodePlan("run", 2, 100, horizon_s=1.0, rate_hz=20.0)
@@ -180,6 +180,15 @@ def test_late_early_and_second_answers_are_refused_and_counted() -> None:
 def test_an_unanswered_step_is_counted_once() -> None:
     guard = StepGuard().on_state(1).on_state(2).on_state(3)
     assert guard.unanswered == 2
+
+
+def test_only_a_node_that_was_heard_and_fell_silent_is_missed() -> None:
+    beats = Heartbeats(3_000).on_beat("b", 1_000).on_beat("a", 1_000).on_beat("c", 2_000)
+    assert Heartbeats(3_000).silent(10**12) == ()
+    assert beats.silent(4_000) == ()
+    assert beats.silent(4_001) == ("a", "b")
+    assert beats.on_beat("a", 4_001).silent(4_001) == ("b",)
+    assert beats.silent(0) == ()
 
 
 def test_an_answer_that_overtook_its_state_waits_for_it_and_for_no_other() -> None:

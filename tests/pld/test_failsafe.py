@@ -24,6 +24,7 @@ SPECIFICATION = {
     "absurd": (Action.HOLD, True, True, True),
     "left_workspace": (Action.HOLD, True, False, True),
     "force_ceiling": (Action.HOLD, False, False, True),
+    "node_silent": (Action.HOLD, False, True, True),
     "choice_missing": (Action.HOLD, False, True, True),
 }
 T_NS = 1_000_000_000
@@ -51,7 +52,7 @@ def test_the_table_is_the_specification_ordered_by_severity() -> None:
     )
     severities = [cause.action for cause in failsafe.TABLE]
     assert severities == sorted(severities, reverse=True)
-    assert len(STATES) == 3**9 * 2**2
+    assert len(STATES) == 3**9 * 2**3
 
 
 def test_in_every_state_the_most_severe_cause_decides_and_only_it_names_the_command() -> None:
