@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from pld_interfaces.msg import SafetyStatus
 
 from pld.errors import PldError
 from pld.run_folder import verdicts
@@ -197,6 +198,8 @@ class Session:
                     self.say("safety_node", answer.message)
                     return False
                 self._until(lambda: not watcher.latched, 1.0)
+            elif _is_stop(watcher.statuses[-1]):
+                self._until(lambda: not _is_stop(watcher.statuses[-1]), 1.0)
             else:
                 return True
         return False
@@ -213,8 +216,13 @@ class Session:
 
 def _stops(watcher: FaultWatcher, first: int, last: int) -> int:
     """Holds that nobody asked for between two statuses; a hold that lasts counts once."""
-    wrong = [bool(s.action) and CHOSEN not in s.active for s in watcher.statuses[first:last]]
+    wrong = [_is_stop(status) for status in watcher.statuses[first:last]]
     return sum(now and not before for before, now in zip([False, *wrong], wrong, strict=False))
+
+
+def _is_stop(status: SafetyStatus) -> bool:
+    """Whether the arm is held without anybody having chosen that."""
+    return bool(status.action) and CHOSEN not in status.active
 
 
 def normal_running(seconds: float) -> Fault:
