@@ -105,8 +105,8 @@ def _cycle(
         say("bench", found.failed[-1])
     found.finished += interrupt_s is None
     found.interrupted += interrupt_s is not None
-    found.processes_left += _left_running(mark)
-    found.ports_left += _ports_left(robot_ip)
+    found.processes_left += left_running(mark)
+    found.ports_left += ports_left(robot_ip)
     how = "to its end" if interrupt_s is None else f"interrupted after {interrupt_s:.1f} s"
     say("bench", f"cycle {found.finished + found.interrupted}: {how}")
 
@@ -119,7 +119,7 @@ def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
     return True
 
 
-def _left_running(mark: str) -> int:
+def left_running(mark: str) -> int:
     """Processes of this cycle that still run; every one inherited its mark."""
     left = 0
     for process in psutil.process_iter():
@@ -130,7 +130,7 @@ def _left_running(mark: str) -> int:
     return left
 
 
-def _ports_left(robot_ip: str) -> int:
+def ports_left(robot_ip: str) -> int:
     try:
         check_ports_free(robot_ip)
     except RobotError:
