@@ -120,7 +120,7 @@ def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def left_running(mark: str) -> int:
-    """Processes of this cycle that still run; every one inherited its mark."""
+    """How many processes still run that inherited `mark`."""
     left = 0
     for process in psutil.process_iter():
         try:
@@ -131,6 +131,7 @@ def left_running(mark: str) -> int:
 
 
 def ports_left(robot_ip: str) -> int:
+    """1 while the twin's ports at `robot_ip` are taken, else 0."""
     try:
         check_ports_free(robot_ip)
     except RobotError:
