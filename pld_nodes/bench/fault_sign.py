@@ -8,8 +8,8 @@ from pld.types import ControlMode
 from pld_nodes.bench.fault_watcher import FaultWatcher
 from pld_nodes.bench.safety_faults import Fault
 
-HOLDING = ControlMode.HOLDING
-STAMP_NS = 2_000_000
+TRACKING = ControlMode.TRACKING
+STAMP_NS = 10_000_000
 """A hold bears the time of the arm's last reading, which may be this old at an injection."""
 
 
@@ -41,7 +41,7 @@ class Sign:
     def began_in_motion(self) -> bool:
         """Whether the arm was still tracking; a trial of an arm that already held says nothing."""
         states = self.watcher.states[self.first_state - 1 :]
-        return all(self._is_new(s.held_ns) for s in states[:2] if s.control_mode is HOLDING)
+        return all(self._is_new(s.held_ns) for s in states[:2] if s.control_mode is not TRACKING)
 
     def _is_new(self, held_ns: int) -> bool:
         """Whether a hold began after the injection."""
