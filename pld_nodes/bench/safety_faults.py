@@ -195,7 +195,7 @@ FAULTS: tuple[Fault, ...] = (
     _stopped("twin_node"),
     _policy("NaN", partial(_always, np.full(7, np.nan)), "not_finite"),
     _policy("1e300", partial(_always, np.full(7, 1e300)), "absurd"),
-    _policy("out of the box", partial(_always, OUTWARD), "workspace", moves=True, window_s=3.0),
+    _policy("out of the box", partial(_always, OUTWARD), "workspace", moves=True, window_s=1.6),
     _policy("answers three steps old", _stale, MISSING),
     _policy("answers in the wrong order", _swapped, MISSING),
     _second_publisher("arm/command", "foreign_command", command_ahead),
@@ -209,7 +209,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     _wire("reflex", "reflex", "cartesian_reflex"),
     _wire("30 packets lost", "packet_loss", "communication_constraints_violation", count=30),
-    _wire("2 s of silence", "silence", "network_lost", duration_s=2.0),
+    _wire("2 s of silence", "silence", "network_lost", "arm_state_lost", duration_s=2.0),
     _wire("robot clock stands still", "freeze", "robot_time_stopped", "network_lost"),
     *(_killed(node) for node in NODES),
 )
