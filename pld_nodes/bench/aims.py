@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -55,7 +56,7 @@ def report(title: str, figures: Sequence[Figure], console: Console, json_path: P
         json_path.parent.mkdir(parents=True, exist_ok=True)
         document = {
             "title": title,
-            "command": "pld " + " ".join(arguments_without_json(sys.argv[1:])),
+            "command": shlex.join(["pld", *arguments_without_json(sys.argv[1:])]),
             "machine": machine(),
             "figures": [asdict(f) | {"met": f.met, "aim": f.aim()} for f in figures],
         }

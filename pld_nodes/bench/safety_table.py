@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -108,7 +109,7 @@ def save(found: Sequence[Row], path: Path) -> None:
     """Write the rows, the command and the machine as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     document = {
-        "command": "pld " + " ".join(arguments_without_json(sys.argv[1:])),
+        "command": shlex.join(["pld", *arguments_without_json(sys.argv[1:])]),
         "machine": machine(),
         "rows": [asdict(row) for row in found],
     }
