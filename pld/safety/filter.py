@@ -13,7 +13,7 @@ from pld.contract import ActionSpec
 from pld.geometry import pose_delta
 from pld.safety.arm_limits import allowed_share
 from pld.safety.limits import SafetyLimits
-from pld.safety.zone import box_half_spaces, excess_m, half_spaces, nearest_inside
+from pld.safety.zone import excess_m, half_spaces, nearest_inside
 from pld.types import ActionSource, ArmState, Array, Choice, Command, Pose
 
 EPSILON = 1e-9
@@ -78,11 +78,7 @@ def _refusal(choice: Choice, arm: ArmState, limits: SafetyLimits) -> str:
 
 def _outside_m(arm: ArmState, limits: SafetyLimits) -> float:
     """How far the measured pose is outside the box or the zone [m]; zero or less inside."""
-    low, high = np.array(limits.workspace_min_m), np.array(limits.workspace_max_m)
-    outside_m = excess_m(arm.O_T_EE.p_m, *box_half_spaces(low, high))
-    if limits.zone_planes:
-        outside_m = max(outside_m, excess_m(arm.O_T_EE.p_m, *half_spaces(limits.zone_planes)))
-    return outside_m
+    return excess_m(arm.O_T_EE.p_m, *limits.workspace_half_spaces())
 
 
 def _is_plausible(arm: ArmState) -> bool:
@@ -154,13 +150,10 @@ def _in_workspace(p_m: Array, limits: SafetyLimits, reasons: list[str]) -> Array
         reasons.append("workspace")
     if not limits.zone_planes:
         return inside
-    normals, offsets = half_spaces(limits.zone_planes)
-    if excess_m(inside, normals, offsets) <= EPSILON:
+    if excess_m(inside, *half_spaces(limits.zone_planes)) <= EPSILON:
         return inside
     reasons.append("zone")
-    box_normals, box_offsets = box_half_spaces(low, high)
-    both = np.concatenate([normals, box_normals]), np.concatenate([offsets, box_offsets])
-    nearest = nearest_inside(p_m, *both)
+    nearest = nearest_inside(p_m, *limits.workspace_half_spaces())
     assert nearest is not None, "the zone was found to be non-empty when the limits were loaded"
     return nearest
 

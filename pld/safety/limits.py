@@ -128,12 +128,15 @@ class SafetyLimits:
         if not self.zone_planes:
             return
         low, high = np.array(self.workspace_min_m), np.array(self.workspace_max_m)
-        normals, offsets = half_spaces(self.zone_planes)
-        box_normals, box_offsets = box_half_spaces(low, high)
-        all_normals = np.concatenate([normals, box_normals])
-        all_offsets = np.concatenate([offsets, box_offsets])
-        if nearest_inside((low + high) / 2, all_normals, all_offsets) is None:
+        if nearest_inside((low + high) / 2, *self.workspace_half_spaces()) is None:
             raise ConfigError("zone_planes: no point of the workspace box is inside all of them")
+
+    def workspace_half_spaces(self) -> tuple[Array, Array]:
+        """Unit normals (N, 3) and offsets (N,) [m] of the zone's planes, then of the box."""
+        normals, offsets = half_spaces(self.zone_planes)
+        low, high = np.array(self.workspace_min_m), np.array(self.workspace_max_m)
+        box_normals, box_offsets = box_half_spaces(low, high)
+        return np.concatenate([normals, box_normals]), np.concatenate([offsets, box_offsets])
 
     def _check_joints(self) -> None:
         lower, upper = self.lower_q_rad, self.upper_q_rad
