@@ -14,14 +14,14 @@ from pld.contract import ActionSpec
 from pld.probing.arbitrator import Offers, choose
 from pld.probing.resumption import Resumption
 from pld.recording.reader import Episode
-from pld.safety.failsafe import TABLE
+from pld.safety.failsafe import WITHHOLDING
 from pld.safety.filter import filter_choice
 from pld.safety.limits import SafetyLimits
 from pld.types import ActionSource, ArmState, Choice, Command
 
 UNANSWERED = ("choice_missing",)
 # Holds that the failsafe sent in the place of an answer of the filter.
-WITHHELD = {UNANSWERED, *((cause.name,) for cause in TABLE if cause.latches)}
+WITHHELD = {UNANSWERED, *((cause,) for cause in WITHHOLDING)}
 
 
 @dataclass(frozen=True)

@@ -75,9 +75,10 @@ class SafetyNode(GraphNode):
             self._send(hold_command(before, "choice_missing"))
         self._arm = arm
         self._guard = self._guard.on_state(arm.step)
+        self._beats = self._beats.on_tracked(_tracked_ns(before, arm))
         self._note("robot_fault", present=arm.control_mode is types.ControlMode.FAULT)
         self._note("arm_state_lost", present=_is_gap(before, arm))
-        self._note("node_silent", present=bool(self._silent_nodes()))
+        self._note("node_silent", present=bool(self._beats.silent))
         for cause in SOLE_PUBLISHER:
             self._note(cause, present=self._is_shared(cause))
         early = self._early.due(arm.step)
@@ -105,7 +106,7 @@ class SafetyNode(GraphNode):
         self._note("choice_missing", present=False)
         choice = messages.choice_from_msg(msg)
         command = filter_choice(choice, arm, self._limits, self._spec)
-        withheld = self._reason_to_withhold(choice.source)
+        withheld = self._failsafe.withheld_by(choice.source)
         for cause in FILTER_CAUSES:
             self._note(cause, present=cause in command.reasons)
         self._send(hold_command(arm, withheld) if withheld else command)
@@ -113,20 +114,7 @@ class SafetyNode(GraphNode):
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
             if status.name not in UNWATCHED:
-                self._beats = self._beats.on_beat(status.name, self._t_ns)
-
-    def _silent_nodes(self) -> tuple[str, ...]:
-        """Nodes that hang while the arm moves."""
-        arm = self._arm
-        if arm is None or arm.control_mode is not types.ControlMode.TRACKING:
-            return ()
-        return self._beats.silent(arm.t_ns)
-
-    def _reason_to_withhold(self, source: types.ActionSource) -> str:
-        """The cause in force that keeps an action of `source` from being executed, or nothing."""
-        lasting = {"node_silent", *self._failsafe.latched}
-        reasons = [name for name in self._failsafe.in_force if name in lasting]
-        return reasons[0] if reasons and not self._failsafe.permits(source) else ""
+                self._beats = self._beats.on_beat(status.name)
 
     def _look_for_silence(self) -> None:
         """Notice in steady time that a moving arm tells no state any more.
@@ -209,14 +197,19 @@ class SafetyNode(GraphNode):
             refused=self._guard.refused,
             unanswered=self._guard.unanswered,
             cleared=self._failsafe.cleared,
-            silent=" ".join(self._silent_nodes()),
+            silent=" ".join(self._beats.silent),
         )
+
+
+def _tracked_ns(before: types.ArmState | None, arm: types.ArmState) -> int:
+    """Robot time from `before` to `arm` in which commands moved the arm."""
+    tracking = before is not None and before.control_mode is types.ControlMode.TRACKING
+    return arm.t_ns - before.t_ns if tracking and before is not None else 0
 
 
 def _is_gap(before: types.ArmState | None, arm: types.ArmState) -> bool:
     """Whether robot time leapt while the arm was tracking: the driver hung, the arm did not."""
-    tracking = before is not None and before.control_mode is types.ControlMode.TRACKING
-    return tracking and before is not None and arm.t_ns - before.t_ns > GAP_NS
+    return _tracked_ns(before, arm) > GAP_NS
 
 
 def main() -> None:

@@ -61,6 +61,9 @@ TABLE: tuple[Cause, ...] = (
     Cause("choice_missing", Action.HOLD, "see why nobody answers", latches=False, takeover=True),
 )
 CAUSES = {cause.name: cause for cause in TABLE}
+# Causes under which a command is withheld whatever the filter says of it. The filter judges the
+# others anew at every command.
+WITHHOLDING = frozenset({"node_silent", *(cause.name for cause in TABLE if cause.latches)})
 OPERATOR_STOP = "operator_stop"
 
 
@@ -101,6 +104,11 @@ class Failsafe:
         if source is ActionSource.HUMAN:
             return all(CAUSES[name].takeover for name in self.in_force)
         return not self.in_force
+
+    def withheld_by(self, source: ActionSource) -> str:
+        """The cause that keeps an action of `source` from being executed, or nothing."""
+        causes = [name for name in self.in_force if name in WITHHOLDING]
+        return causes[0] if causes and not self.permits(source) else ""
 
 
 def raised(state: Failsafe, name: str, t_ns: int) -> Failsafe:

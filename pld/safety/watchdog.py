@@ -40,19 +40,29 @@ class StepGuard:
 
 @dataclass(frozen=True)
 class Heartbeats:
-    """When each node was last heard of, in robot time [ns]; who was never heard is not missed."""
+    """Which nodes fell silent while commands moved the arm; who never spoke is not missed.
+
+    Only robot time [ns] in which the arm tracked counts: nodes that report at control steps have
+    nothing to report during a reset. A hold, which ends tracking, does not end a silence either.
+    """
 
     limit_ns: int
+    tracked_ns: int = 0
     heard_ns: Mapping[str, int] = field(default_factory=dict)
 
-    def on_beat(self, name: str, t_ns: int) -> Heartbeats:
-        """`name` spoke at `t_ns`."""
-        return replace(self, heard_ns={**self.heard_ns, name: t_ns})
+    def on_tracked(self, elapsed_ns: int) -> Heartbeats:
+        """The arm was moved by commands for another `elapsed_ns`."""
+        return replace(self, tracked_ns=self.tracked_ns + elapsed_ns)
 
-    def silent(self, t_ns: int) -> tuple[str, ...]:
-        """Names not heard of for more than the limit at `t_ns`, in alphabetical order."""
-        late = (name for name, at_ns in self.heard_ns.items() if t_ns - at_ns > self.limit_ns)
-        return tuple(sorted(late))
+    def on_beat(self, name: str) -> Heartbeats:
+        """`name` spoke."""
+        return replace(self, heard_ns={**self.heard_ns, name: self.tracked_ns})
+
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """Names not heard of for more than the limit, in alphabetical order."""
+        oldest_ns = self.tracked_ns - self.limit_ns
+        return tuple(sorted(name for name, at_ns in self.heard_ns.items() if at_ns < oldest_ns))
 
 
 @dataclass(frozen=True)

@@ -202,9 +202,23 @@ def test_a_node_that_falls_silent_holds_the_arm_until_it_reports_again(beside: B
     silent_s = (beside.state.t_ns - began_ns) / 1e9
     assert list(command.reasons) == ["node_silent"]
     assert 3.0 < silent_s < 3.5
+    holding = beside.turn(control_mode=types.ControlMode.HOLDING)
+    assert list(holding.reasons) == ["node_silent"]
     assert not beside.turn(source=types.ActionSource.HUMAN, **tracking).hold
     publisher.publish(report)
     assert beside.wait(lambda: not beside.turn(**tracking).hold)
+    beside.node.destroy_publisher(publisher)
+
+
+def test_nobody_is_missed_for_the_time_of_a_reset(beside: Beside) -> None:
+    publisher = beside._publisher(DiagnosticArray, "/diagnostics")
+    assert beside.wait(lambda: publisher.get_subscription_count() > 0)
+    beside.turn(control_mode=types.ControlMode.TRACKING)
+    publisher.publish(DiagnosticArray(status=[DiagnosticStatus(name="recorder_node")]))
+    beside.turn(control_mode=types.ControlMode.RESETTING)
+    beside.arm.t_ns += 20_000_000_000
+    commands = [beside.turn(control_mode=types.ControlMode.TRACKING) for _ in range(20)]
+    assert not any(c.hold for c in commands)
     beside.node.destroy_publisher(publisher)
 
 

@@ -183,12 +183,13 @@ def test_an_unanswered_step_is_counted_once() -> None:
 
 
 def test_only_a_node_that_was_heard_and_fell_silent_is_missed() -> None:
-    beats = Heartbeats(3_000).on_beat("b", 1_000).on_beat("a", 1_000).on_beat("c", 2_000)
-    assert Heartbeats(3_000).silent(10**12) == ()
-    assert beats.silent(4_000) == ()
-    assert beats.silent(4_001) == ("a", "b")
-    assert beats.on_beat("a", 4_001).silent(4_001) == ("b",)
-    assert beats.silent(0) == ()
+    assert Heartbeats(3_000).on_tracked(10**12).silent == ()
+    beats = Heartbeats(3_000).on_beat("b").on_beat("a").on_tracked(1_000).on_beat("c")
+    assert beats.on_tracked(2_000).silent == ()
+    late = beats.on_tracked(2_000).on_tracked(1)
+    assert late.silent == ("a", "b")
+    assert late.on_beat("a").silent == ("b",)
+    assert late.on_tracked(0).silent == ("a", "b")
 
 
 def test_an_answer_that_overtook_its_state_waits_for_it_and_for_no_other() -> None:

@@ -72,6 +72,15 @@ def test_in_every_state_policies_need_silence_and_a_person_needs_permission_of_a
         assert state.permits(ActionSource.HUMAN) == all(SPECIFICATION[n][2] for n in acting)
 
 
+def test_what_the_filter_judges_anew_or_nobody_answered_withholds_no_command() -> None:
+    for name in SPECIFICATION:
+        state = raised(Failsafe(), name, T_NS)
+        judged_anew = name in ("force_ceiling", "choice_missing")
+        assert state.withheld_by(ActionSource.BASE) == ("" if judged_anew else name)
+        may_act = judged_anew or SPECIFICATION[name][2]
+        assert state.withheld_by(ActionSource.HUMAN) == ("" if may_act else name)
+
+
 @pytest.mark.parametrize("name", SPECIFICATION)
 def test_in_every_state_a_cause_that_comes_is_active_and_latches_as_specified(name: str) -> None:
     for state in STATES:
