@@ -17,6 +17,7 @@ from pld.contract import CAMERAS
 from pld.conversion import PolicyStep, policy_steps, step_images
 from pld.errors import ContractError
 from pld.probing.arbitrator import NEVER
+from pld.probing.episode import ROBOT_FAULT
 from pld.recording.labels import outcome
 from pld.recording.reader import read_episode
 from pld.residual.episode import Episode, discounted_returns
@@ -38,7 +39,8 @@ def experience(folder: Path, view: LearnerView) -> Episode:
     """The learnable part of the episode in `folder`: its decisions from the takeover on.
 
     An episode without a specialist is learned from whole, as the base's. It ends with its last
-    decision that has a successor; a success ends with the decision that reached it. Raises
+    decision that has a successor; a success, and a fault of the arm, with the decision that led to
+    it. Raises
     ContractError for an episode in which no policy acted or another base did.
     """
     recorded = read_episode(folder)
@@ -62,6 +64,7 @@ def experience(folder: Path, view: LearnerView) -> Episode:
         [learned[i].choice.action for i in rows],
         view,
         success=success,
+        fault=last.termination_reason == ROBOT_FAULT,
         steps=-(-len(steps) // view.decision_steps),
         takeover=takeover // view.decision_steps,
         seed=last.seed,
@@ -95,24 +98,25 @@ def _episode(
     view: LearnerView,
     *,
     success: bool,
+    fault: bool,
     steps: int,
     takeover: int,
     seed: int,
     with_specialist: bool,
 ) -> Episode:
-    """Transitions of consecutive decisions; without success the last one has no successor."""
-    count = len(seen) if success else len(seen) - 1
-    following = [*seen[1:], *seen[-1:]][: max(count, 0)]
-    rewards = np.zeros(max(count, 0), np.float32)
-    if success and count:
-        rewards[-1] = 1.0
-    shape = (max(count, 0), view.base.feature_dim + SENSOR_DIM + ACTION_DIM)
+    """Transitions of consecutive decisions; the last one of a truncated episode is not known."""
+    ended = success or fault
+    count = max(len(seen) if ended else len(seen) - 1, 0)
+    following = [*seen[1:], *seen[-1:]][:count]
+    rewards, terminated = np.zeros(count, np.float32), np.zeros(count, np.float32)
+    rewards[-1:], terminated[-1:] = float(success), float(ended)
+    shape = (count, view.base.feature_dim + SENSOR_DIM + ACTION_DIM)
     return Episode(
         observations=np.array(seen[: shape[0]], np.float32).reshape(shape),
         actions=np.array(actions[: shape[0]], np.float32).reshape(shape[0], ACTION_DIM),
         rewards=rewards,
         next_observations=np.array(following, np.float32).reshape(shape),
-        terminated=rewards.copy(),
+        terminated=terminated,
         returns=discounted_returns(rewards, view.gamma),
         success=success,
         steps=steps,

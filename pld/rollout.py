@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from pld.types import ArmState, Array, BaseAction, Choice, Command, Observation
+from pld.types import ArmState, Array, BaseAction, Choice, Command, ControlMode, Observation
 
 
 class SteppedRobot(Protocol):
@@ -42,7 +42,10 @@ Arbitrate = Callable[[int, BaseAction, Array | None], Choice]
 
 @dataclass(frozen=True)
 class ControlStep:
-    """One turn: what was seen, proposed, chosen, let through (the label), and what came of it."""
+    """One turn: what was seen, proposed, chosen, let through (the label), and what came of it.
+
+    `fault`: the arm stopped itself, by a reflex for instance; the episode has failed.
+    """
 
     episode_step: int
     observation: Observation
@@ -50,6 +53,7 @@ class ControlStep:
     choice: Choice
     command: Command
     success: bool
+    fault: bool = False
 
 
 @dataclass
@@ -78,20 +82,22 @@ class ControlLoop:
         choice = self.arbitrate(self.episode_step, base, residual)
         command = self.filter(choice, observation.arm)
         self.robot.apply(command)
-        after = self._look(self.robot.wait_step())
-        outcome = self.succeeded()
-        step = ControlStep(self.episode_step, observation, base, choice, command, outcome)
+        arm = self.robot.wait_step()
+        after = self._look(arm)
+        fault = arm.control_mode is ControlMode.FAULT
+        success = self.succeeded() and not fault
+        step = ControlStep(self.episode_step, observation, base, choice, command, success, fault)
         self.record(step)
         self.episode_step += 1
         return step, *after
 
     def run(self, seed: int, residual: Residual, horizon_steps: int) -> bool:
-        """One episode, until success or the horizon; returns whether it succeeded."""
+        """One episode, until success, a fault or the horizon; returns whether it succeeded."""
         observation, base = self.begin(seed)
         for _ in range(horizon_steps):
             step, observation, base = self.turn(observation, base, residual(observation, base))
-            if step.success:
-                return True
+            if step.success or step.fault:
+                return step.success
         return False
 
     def _look(self, arm: ArmState) -> tuple[Observation, BaseAction]:

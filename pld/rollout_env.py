@@ -24,7 +24,8 @@ class RolloutEnv:
 
     `features` maps what is seen to a vector (F,) of `feature_dim` entries. The combined action
     goes through the arbitrator as base + residual and through the safety filter; what the filter
-    let through is what is learned from. An arm or simulation that fails ends the episode.
+    let through is what is learned from. A fault of the arm is a failure to learn from; a simulation
+    that fails ends the episode and is not.
     """
 
     action_dim = ACTION_DIM
@@ -58,8 +59,8 @@ class RolloutEnv:
             self._seen(observation, base),
             step.command.executed_action,
             float(step.success),
-            terminated=step.success,
-            truncated=late and not step.success,
+            terminated=step.success or step.fault,
+            truncated=late and not step.success and not step.fault,
             success=step.success,
         )
 

@@ -68,7 +68,8 @@ class ArmState:
     """The arm at one control period, all in the robot base O unless the name says otherwise.
 
     `reference` is the pose that the driver tracks now; the safety filter integrates on it.
-    `O_F_ext_hat_K` is the estimated external wrench (6,): force [N], then torque [Nm].
+    `O_F_ext_hat_K` is the estimated external wrench (6,): force [N], then torque [Nm]. As in
+    libfranka's RobotState, what the arm applies to its surroundings is positive.
     `applied_step` and `applied_ns` say which command was executed last, and when; `held_ns` when
     the arm last began to hold.
     """

@@ -152,7 +152,7 @@ class CubePlan:
             across, up, turn = gaps(reference, grasp)
             near = across < self.aim_m and up < self.aim_m and turn < self.aim_rad
             arrived = near and self._settled(arm, grasp)
-            landed = memory.steps > 0 and float(arm.O_F_ext_hat_K[2]) > self.touch_n
+            landed = memory.steps > 0 and float(arm.O_F_ext_hat_K[2]) < -self.touch_n
             action = towards(self.spec, reference, grasp, OPEN, 0.6)
             action = without_pressing(action, reference, arm)
             return action, Memory("close") if arrived or landed else memory.stay()

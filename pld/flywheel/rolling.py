@@ -107,6 +107,7 @@ class _Tape:
 
     pictures: bool
     steps: int = 0
+    fault: bool = False
     images: list[NDArray[np.uint8]] = field(default_factory=list)
     proprio: list[Array] = field(default_factory=list)
     executed: list[Array] = field(default_factory=list)
@@ -115,6 +116,7 @@ class _Tape:
 
     def add(self, step: ControlStep) -> None:
         self.steps += 1
+        self.fault = step.fault
         if not self.pictures:
             return
         seen = step.observation
@@ -137,6 +139,8 @@ def roll(world: World, seed: int, cast: Cast, *, keep: bool = False) -> Rolled:
         success = bool(loop.run(seed, _residual(cast, loop), world.max_steps))
     except RobotError:
         reason = "diverged"
+    if tape.fault:
+        reason = "robot_fault"
     region = world.region()
     episode = _episode(world, tape, seed, region, cast, success=success) if tape.images else None
     return Rolled(

@@ -13,6 +13,7 @@ from pld.probing.arbitrator import NEVER
 from pld.probing.horizon import takeover_of_seed
 from pld.types import ControlMode, EpisodeState, Outcome
 
+ROBOT_FAULT = "robot_fault"
 NOTICE_STEPS = 2
 """Steps between the decision to run and the first step, so that everybody has heard of it."""
 
@@ -157,7 +158,7 @@ def on_step(
     `paused`: on the step before, the arm held for the operator's sake.
     """
     if mode is ControlMode.FAULT and episode.state is EpisodeState.RUNNING:
-        return end(episode, t_ns, Outcome.FAILURE, "robot_fault")
+        return end(episode, t_ns, Outcome.FAILURE, ROBOT_FAULT)
     if mode is ControlMode.FAULT and episode.state is EpisodeState.RESETTING:
         return _await_recovery(episode, t_ns)
     if episode.state is EpisodeState.RUNNING:
@@ -174,7 +175,7 @@ def on_step(
 def _await_recovery(episode: Episode, t_ns: int) -> Episode:
     """Between episodes a fault waits for the operator, but not for ever."""
     if t_ns - episode.since_ns > episode.plan.fault_timeout_s * 1e9:
-        return _give_up(episode, "robot_fault")
+        return _give_up(episode, ROBOT_FAULT)
     return episode
 
 

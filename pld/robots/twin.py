@@ -16,6 +16,7 @@ from pld.geometry import normalised, pose_delta
 from pld.twin.impedance import OPEN_WIDTH_M, ImpedanceGains
 from pld.twin.physics import Physics
 from pld.twin.picture import Pictures
+from pld.twin.reflexes import CollisionBehaviour
 from pld.twin.scene import ARM_DOF, SceneOptions
 from pld.twin.tasks.base import InitialState, SuccessMonitor, Task
 from pld.types import ArmState, CameraImage, Command, ControlMode, Observation, SceneTruth
@@ -31,12 +32,15 @@ class UnstableSimulationError(RobotError):
 class TwinConfig:
     """How the lockstep twin runs; `image_px` is (width, height), None draws nothing.
 
-    Objects lie in the region `starts_in`; with None the seed chooses one.
+    Objects lie in the region `starts_in`; with None the seed chooses one. Gains and collision
+    thresholds are those of the simulated arm's driver settings (launch/config/arm_twin.yaml).
     """
 
     spec: ActionSpec = field(default_factory=ActionSpec)
     scene: SceneOptions = field(default_factory=lambda: SceneOptions(timestep_s=0.002))
     gains: ImpedanceGains = field(default_factory=ImpedanceGains)
+    collision_torque_nm: float = 60.0
+    collision_force_n: float = 80.0
     feedforward: bool = False
     grasp_force_n: float = 40.0
     max_joint_speed_rad_s: float = 20.0
@@ -59,8 +63,9 @@ class LockstepTwin:
     """An arm (pld.robots.protocol.Robot) that also knows its scene's truth.
 
     `apply` takes effect in the next `wait_step`; without an `apply` in between the last target is
-    held. Robot time and `step` go on across resets. The gripper command is in policy space: +1
-    open, -1 close, nothing changes near 0.
+    held. A collision is a fault of the arm, which then stands still until `reset`. Robot time and
+    `step` go on across resets. The gripper command is in policy space: +1 open, -1 close, nothing
+    changes near 0.
     """
 
     def __init__(self, task: Task, config: TwinConfig | None = None) -> None:
@@ -78,7 +83,11 @@ class LockstepTwin:
     def connect(self) -> None:
         """Compile the scene; the first `reset` lays it."""
         if self._physics is None:
-            self._physics = Physics(self.task, self.config.scene, self.config.gains)
+            config = self.config
+            behaviour = CollisionBehaviour.uniform(
+                config.collision_torque_nm, config.collision_force_n
+            )
+            self._physics = Physics(self.task, config.scene, config.gains, behaviour)
 
     @property
     def physics(self) -> Physics:
@@ -104,6 +113,8 @@ class LockstepTwin:
     def wait_step(self) -> ArmState:
         """Simulate one control period; raises UnstableSimulationError when physics fails."""
         physics = self.physics
+        if physics.collisions:
+            self._reference = physics.O_T_EE()
         physics.arm.set_target(physics.data, self._reference, self._twist)
         physics.simulate(self._substeps)
         self._twist = np.zeros(6)
@@ -156,8 +167,8 @@ class LockstepTwin:
 
     @property
     def success(self) -> bool:
-        """Whether the task was achieved since the last reset."""
-        return self._monitor.succeeded
+        """Whether the task was achieved since the last reset, and without a reflex of the arm."""
+        return self._monitor.succeeded and not self.physics.collisions
 
     @property
     def region(self) -> str:
@@ -166,8 +177,8 @@ class LockstepTwin:
 
     @property
     def contact_n(self) -> float:
-        """Size of the net contact force on hand and fingers now [N]."""
-        return float(np.linalg.norm(self.physics.external_wrench()[:3]))
+        """Size of the external force now, as the arm feels it [N]."""
+        return float(np.linalg.norm(self.physics.sense.effort.wrench[:3]))
 
     @property
     def object_speed_m_s(self) -> float:
@@ -204,8 +215,9 @@ class LockstepTwin:
             O_T_EE=physics.O_T_EE(),
             O_dP_EE=physics.O_dP_EE(),
             reference=self._reference,
-            O_F_ext_hat_K=physics.external_wrench(),
+            O_F_ext_hat_K=physics.sense.effort.wrench.copy(),
             gripper_width_m=physics.hand.width_m(physics.data),
             gripper_open=self._gripper_open,
-            control_mode=ControlMode.TRACKING,
+            control_mode=ControlMode.FAULT if physics.collisions else ControlMode.TRACKING,
+            errors=tuple(sorted(physics.collisions)),
         )

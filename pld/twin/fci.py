@@ -185,7 +185,7 @@ class FciServer(LoopbackServer, FrankaRobotServer):  # type: ignore[misc]
         self.robot.measure()
         if not self.current_motion_id:
             return
-        names = collisions(self.robot.effort, self.behaviour) | limit_violations(
+        names = collisions(self.robot.sense.effort, self.behaviour) | limit_violations(
             self.robot.q_rad, self.robot.dq_rad_s, self.robot.lower_rad, self.robot.upper_rad
         )
         if self.watch.violated:

@@ -20,8 +20,8 @@ from franky_sim.constants import (
 from franky_sim.franka_robot_state import FrankaRobotState
 from franky_sim.mujoco_simulator import FrankaMujocoRobot, MujocoSimulator
 
+from pld.twin.contacts import ContactSense
 from pld.twin.impedance import HandServo
-from pld.twin.reflexes import ExternalEffort
 from pld.twin.wire import StateBuffer
 from pld.types import Array
 
@@ -38,7 +38,6 @@ class FciRobot(FrankaMujocoRobot):  # type: ignore[misc]
     def __init__(self, **keywords: Any) -> None:
         super().__init__(**keywords)
         self.buffer = StateBuffer()
-        self.effort = ExternalEffort.zero()
         self.tau_command = np.zeros(JOINTS)
         self.q_desired = np.array(self.initial_q, dtype=float)
         self.dq_desired = np.zeros(JOINTS)
@@ -60,7 +59,7 @@ class FciRobot(FrankaMujocoRobot):  # type: ignore[misc]
         self._hand_servo = HandServo(model)
         self._hand_servo.reset(data)
         self._base = model.body(f"{prefix}base").id
-        self._links = slice(model.body(f"{prefix}fr3_link1").id, self._hand + 3)
+        self.sense = ContactSense(model, _PERIOD_S, prefix)
         joints = [model.joint(f"{prefix}fr3_joint{i + 1}").id for i in range(JOINTS)]
         self._joints = slice(joints[0], joints[0] + JOINTS)
         self.lower_rad, self.upper_rad = model.jnt_range[self._joints].T.copy()
@@ -143,30 +142,7 @@ class FciRobot(FrankaMujocoRobot):  # type: ignore[misc]
 
     def feel(self) -> None:
         """Take this step's contacts into the external effort; before the next detection."""
-        mujoco.mj_rnePostConstraint(self._model, self._data)
-        efforts = self._data.cfrc_ext[self._links]
-        if not efforts.any():
-            self.effort.update(None, None)
-            return
-        self.effort.update(*self._external(efforts))
-
-    def _external(self, efforts: Array) -> tuple[Array, Array]:
-        """Joint torques and wrench at EE in O from spatial forces on the arm's bodies."""
-        data = self._data
-        centre = data.subtree_com[self._model.body_rootid[self._hand]]
-        rigid = efforts[JOINTS - 1 :].sum(axis=0)
-        tip = self._ee_position()
-        wrench = np.concatenate([-rigid[3:], -(rigid[:3] + np.cross(centre - tip, rigid[3:]))])
-        onwards = np.cumsum(efforts[: JOINTS - 1][::-1], axis=0)[::-1] + rigid
-        onwards = np.vstack([onwards, rigid])
-        arms = centre - data.xanchor[self._joints]
-        moments = onwards[:, :3] + np.cross(arms, onwards[:, 3:])
-        return -(data.xaxis[self._joints] * moments).sum(axis=1), wrench
-
-    def _ee_position(self) -> Array:
-        data = self._data
-        position: Array = data.xpos[self._hand] + TCP_OFFSET_M * data.xmat[self._hand][2::3]
-        return position
+        self.sense.feel(self._data)
 
     def measure(self) -> None:
         """Write what the robot measures now into the wire buffer."""
@@ -186,8 +162,8 @@ class FciRobot(FrankaMujocoRobot):  # type: ignore[misc]
         fields["ddq_d"][:] = self.ddq_desired
         fields["tau_J"][:] = self._applied_torques
         fields["tau_J_d"][:] = self.tau_command
-        fields["tau_ext_hat_filtered"][:] = self.effort.tau_nm
-        fields["O_F_ext_hat_K"][:] = self.effort.wrench
+        fields["tau_ext_hat_filtered"][:] = self.sense.effort.tau_nm
+        fields["O_F_ext_hat_K"][:] = self.sense.effort.wrench
         elbow = (self._q[2], 1.0 if self._q[3] > 0 else -1.0)
         fields["elbow"][:] = fields["elbow_d"][:] = fields["elbow_c"][:] = elbow
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import mujoco
 import numpy as np
 
+from pld.twin.contacts import ContactSense
 from pld.twin.impedance import OPEN_WIDTH_M, CartesianImpedance, HandServo, ImpedanceGains
+from pld.twin.reflexes import CollisionBehaviour, collisions
 from pld.twin.scene import (
     ARM_DOF,
     EE_SITE,
-    FINGER_BODIES,
-    HAND_BODY,
     HOME_Q_RAD,
     ROBOT_NQ,
     SceneOptions,
@@ -28,17 +28,28 @@ HELD = slice(0, ROBOT_NQ + 7)
 
 
 class Physics:
-    """The compiled scene of one task with the arm's and the hand's controllers."""
+    """The compiled scene of one task with the arm's and the hand's controllers.
 
-    def __init__(self, task: Task, options: SceneOptions, gains: ImpedanceGains) -> None:
+    A contact beyond `behaviour` sets off the reflexes named in `collisions` and stops the arm where
+    it is until `reset`, as the robot's own controller would.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        options: SceneOptions,
+        gains: ImpedanceGains,
+        behaviour: CollisionBehaviour,
+    ) -> None:
         self.task = task
         self.model = build_model(task, options)
         self.data = mujoco.MjData(self.model)
         self.arm = CartesianImpedance(self.model, gains)
         self.hand = HandServo(self.model)
         self._site = self.model.site(EE_SITE).id
-        bodies = (HAND_BODY, *FINGER_BODIES)
-        self._hand_bodies = [self.model.body(name).id for name in bodies]
+        self.sense = ContactSense(self.model, self.model.opt.timestep)
+        self.collisions: frozenset[str] = frozenset()
+        self._behaviour = behaviour
         self._object_dof = int(self.model.body(task.object_body).dofadr[0])
         self._grasped: Array | None = None
         self._grasp_half_m = 0.0
@@ -57,6 +68,8 @@ class Physics:
             self._settle_grasp()
         mujoco.mj_forward(model, data)
         self.arm.reset(data, self.O_T_EE())
+        self.sense.reset()
+        self.collisions = frozenset()
 
     def simulate(self, substeps: int) -> None:
         """Advance by `substeps` timesteps with both controllers in the loop."""
@@ -66,8 +79,18 @@ class Physics:
             self.arm.drive(data)
             self.hand.drive(data)
             mujoco.mj_step2(model, data)
+            self._feel()
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
+
+    def _feel(self) -> None:
+        """Take in this substep's contacts; the first that is too hard stops the arm."""
+        self.sense.feel(self.data)
+        if self.collisions:
+            return
+        self.collisions = collisions(self.sense.effort, self._behaviour)
+        if self.collisions:
+            self.arm.set_target(self.data, self.O_T_EE(), np.zeros(6))
 
     def O_T_EE(self) -> Pose:  # noqa: N802
         """Pose of EE in O now."""
@@ -81,20 +104,6 @@ class Physics:
         """Twist (6,) of EE in O now [m/s, rad/s]."""
         twist: Array = self.arm.jacobian(self.data) @ self.data.qvel[:ARM_DOF]
         return twist
-
-    def external_wrench(self) -> Array:
-        """Net contact wrench (6,) that acts on hand and fingers, about EE, base axes [N, Nm].
-
-        The two sides of a grasp cancel; what is left is the held object's weight and pushes.
-        """
-        data = self.data
-        mujoco.mj_rnePostConstraint(self.model, data)
-        torque, force = data.cfrc_ext[self._hand_bodies].sum(axis=0).reshape(2, 3)
-        centre = data.subtree_com[self.model.body_rootid[self._hand_bodies[0]]]
-        lever = data.site_xpos[self._site] - centre
-        moment = np.zeros(3)
-        mujoco.mju_cross(moment, lever, force)
-        return np.concatenate([force, torque - moment])
 
     def object_speed_m_s(self) -> float:
         """Linear speed of the task's object [m/s]."""

@@ -10,7 +10,6 @@ from pld.types import Array
 
 JOINT_VELOCITY_LIMIT_RAD_S = np.array([2.62, 2.62, 2.62, 2.62, 5.26, 4.18, 5.26])
 FILTER_S = 0.015
-PERIOD_S = 0.001
 
 
 @dataclass(frozen=True)
@@ -34,20 +33,22 @@ class ExternalEffort:
     """Estimated external joint torques (7,) [Nm] and wrench (6,) in O, low-pass filtered.
 
     The wrench has libfranka's sign: what the robot applies to its surroundings is positive.
+    `period_s` lies between two updates.
     """
 
     tau_nm: Array
     wrench: Array
+    period_s: float = 0.001
     at_rest: bool = True
 
     @classmethod
-    def zero(cls) -> ExternalEffort:
+    def zero(cls, period_s: float = 0.001) -> ExternalEffort:
         """No contact."""
-        return cls(np.zeros(7), np.zeros(6))
+        return cls(np.zeros(7), np.zeros(6), period_s)
 
     def update(self, tau_nm: Array | None, wrench: Array | None) -> None:
-        """Take in one millisecond; None when nothing touches the arm."""
-        gain = PERIOD_S / (FILTER_S + PERIOD_S)
+        """Take in one period; None when nothing touches the arm."""
+        gain = self.period_s / (FILTER_S + self.period_s)
         if tau_nm is None or wrench is None:
             if self.at_rest:
                 return

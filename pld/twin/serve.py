@@ -68,7 +68,7 @@ class Operations:
             "object_speed_m_s": truth.object_speed_m_s,
             "qpos": truth.qpos.tolist(),
             "qvel": truth.qvel.tolist(),
-            "wrench": self._stage.robot.effort.wrench.tolist(),
+            "wrench": self._stage.robot.sense.effort.wrench.tolist(),
             **{n: [*map(float, p.p_m), *map(float, p.q_xyzw)] for n, p in poses.items()},
         }
 

@@ -64,7 +64,7 @@ class Stage:
         if t_ms % SUCCESS_EVERY_MS == 0:
             self._monitor.update(self.model, self.data)
         velocity: Array = self.data.qvel[self._object_dof : self._object_dof + 3]
-        force = self.robot.effort.wrench[:3]
+        force = self.robot.sense.effort.wrench[:3]
         return Truth(
             t_ms * 1_000_000,
             self.data.qpos,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -206,3 +206,16 @@ def test_a_bag_becomes_the_decisions_that_the_specialist_made(run: Run, episode:
     np.testing.assert_allclose(made.actions, [choices[s] for s in wanted], atol=1e-6)
     np.testing.assert_array_equal(made.observations[1:], made.next_observations[:-1])
     assert made.rewards.sum() == float(made.success)
+
+
+def test_a_fault_of_the_arm_is_learned_as_an_end_without_reward(
+    run: Run, episode: Episode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *before, last = episode.updates
+    status = replace(last.value, termination_reason="robot_fault")
+    faulty = replace(episode, updates=(*before, replace(last, value=status)))
+    monkeypatch.setattr("pld.experience.read_episode", lambda folder: faulty)
+    monkeypatch.setattr("pld.experience.outcome", lambda folder: "failure")
+    made = experience(episode.folder, LearnerView(run.base, DECISION_STEPS, 0.9))
+    assert (made.success, made.rewards.sum()) == (False, 0.0)
+    assert made.terminated.tolist() == [0.0] * (len(made) - 1) + [1.0]

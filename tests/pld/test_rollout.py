@@ -27,6 +27,7 @@ from pld.types import (
     BaseAction,
     Choice,
     Command,
+    ControlMode,
     Observation,
     Pose,
     SceneTruth,
@@ -38,10 +39,10 @@ HOME = Pose(np.array([0.5, 0.0, 0.3]), np.array([1.0, 0.0, 0.0, 0.0]))
 
 
 class FakeArm:
-    """Goes exactly where it is told; breaks at step `breaks_at`."""
+    """Goes exactly where it is told; breaks at step `breaks_at`, collides at step `hits_at`."""
 
-    def __init__(self, log: list[str], breaks_at: int = 10**9) -> None:
-        self.log, self.breaks_at = log, breaks_at
+    def __init__(self, log: list[str], breaks_at: int, hits_at: int) -> None:
+        self.log, self.breaks_at, self.hits_at = log, breaks_at, hits_at
 
     def reset(self, seed: int) -> ArmState:
         self.log.append(f"reset {seed}")
@@ -55,6 +56,8 @@ class FakeArm:
             raise RobotError("the object flies")
         target = self.command.target
         self.arm = replace(self.arm, step=self.arm.step + 1, O_T_EE=target, reference=target)
+        if self.arm.step >= self.hits_at:
+            self.arm = replace(self.arm, control_mode=ControlMode.FAULT)
         return self.arm
 
     def apply(self, command: Command) -> None:
@@ -79,10 +82,13 @@ class Forward:
 
 
 def make(
-    log: list[str] | None = None, takeover: int = 2, breaks_at: int = 10**9
+    log: list[str] | None = None,
+    takeover: int = 2,
+    breaks_at: int = 10**9,
+    hits_at: int = 10**9,
 ) -> tuple[ControlLoop, list[ControlStep]]:
     log = [] if log is None else log
-    arm, steps = FakeArm(log, breaks_at), []
+    arm, steps = FakeArm(log, breaks_at, hits_at), []
 
     def note(name: str, value: object) -> object:
         log.append(name)
@@ -184,6 +190,25 @@ def test_a_broken_simulation_is_a_truncated_episode_without_the_broken_step() ->
     assert episode.diverged
     assert len(episode) == 3
     assert episode.terminated.sum() == 0
+
+
+def test_a_fault_of_the_arm_ends_the_episode_as_a_failure_even_at_the_goal() -> None:
+    loop, steps = make(hits_at=103)
+    assert not loop.run(7, sideways, 50)
+    assert [s.fault for s in steps] == [False, False, True]
+    loop, steps = make(hits_at=100)
+    loop.succeeded = lambda: True
+    assert not loop.run(7, sideways, 50)
+    assert [(s.success, s.fault) for s in steps] == [(False, True)]
+
+
+def test_the_learner_learns_from_a_fault_as_from_an_end_without_reward() -> None:
+    loop, _ = make(takeover=0, hits_at=103)
+    episode = collect_episode(env_of(loop), 7, lambda seen: np.zeros(7), 0, 0.9)
+    assert not episode.diverged
+    assert not episode.success
+    assert episode.terminated.tolist() == [0, 0, 1]
+    assert episode.rewards.tolist() == [0, 0, 0]
 
 
 def test_success_terminates_and_the_step_limit_truncates() -> None:

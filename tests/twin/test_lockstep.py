@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pld.config import load_yaml
 from pld.contract import ActionSpec
 from pld.errors import ConfigError, RobotError
 from pld.flywheel.twin_world import LIMITS_FILE
+from pld.robots.franka_config import FrankaConfig
 from pld.robots.twin import LockstepTwin, TwinConfig, UnstableSimulationError
 from pld.safety.filter import filter_choice
 from pld.safety.limits import load_limits
 from pld.twin.scene import SceneOptions
 from pld.twin.tasks import task_named
-from pld.types import ActionSource, ArmState, Array, Choice, Command, Pose
+from pld.types import ActionSource, ArmState, Array, Choice, Command, ControlMode, Pose
 
 
 def moved(arm: ArmState, delta_m: tuple[float, float, float], gripper: float = 1.0) -> Command:
@@ -102,7 +104,7 @@ def test_pressing_on_the_table_is_bounded_by_stiffness_times_clip(cube_twin: Loc
         cube_twin.apply(moved(arm, (0.0, 0.0, -0.006 if lower else 0.0)))
         arm = cube_twin.wait_step()
     assert arm.O_T_EE.p_m[2] < 0.02
-    assert 20.0 < arm.O_F_ext_hat_K[2] < 36.0
+    assert -36.0 < arm.O_F_ext_hat_K[2] < -20.0  # what the arm applies: downwards
     assert cube_twin.contact_n == pytest.approx(np.linalg.norm(arm.O_F_ext_hat_K[:3]))
 
 
@@ -110,7 +112,47 @@ def test_a_held_peg_weighs_on_the_hand(peg_twin: LockstepTwin) -> None:
     peg_twin.reset(0)
     for _ in range(10):
         arm = peg_twin.wait_step()
-    assert arm.O_F_ext_hat_K[2] == pytest.approx(-0.05 * 9.81, abs=0.05)
+    assert arm.O_F_ext_hat_K[2] == pytest.approx(0.05 * 9.81, abs=0.05)  # it holds it up
+
+
+def test_a_collision_is_a_fault_and_the_arm_stands_still_until_the_reset() -> None:
+    twin = LockstepTwin(
+        task_named("cube_pickup"), TwinConfig(collision_force_n=15.0, image_px=None)
+    )
+    arm = twin.reset(0, "corner")
+    for _ in range(60):
+        twin.apply(moved(arm, (0.0, 0.0, -0.006)))
+        arm = twin.wait_step()
+        if arm.control_mode is ControlMode.FAULT:
+            break
+    assert (arm.control_mode, arm.errors) == (ControlMode.FAULT, ("cartesian_reflex",))
+    here = arm.O_T_EE.p_m
+    for _ in range(10):
+        twin.apply(moved(arm, (0.0, 0.0, 0.03)))
+        arm = twin.wait_step()
+    assert arm.control_mode is ControlMode.FAULT
+    np.testing.assert_allclose(arm.O_T_EE.p_m, here, atol=0.005)
+    assert not twin.success
+    assert twin.reset(0, "corner").control_mode is ControlMode.TRACKING
+
+
+def test_gains_and_thresholds_are_those_of_the_simulated_arms_driver() -> None:
+    driver = load_yaml(LIMITS_FILE.parent / "arm_twin.yaml", FrankaConfig)
+    config = TwinConfig()
+    assert (config.collision_torque_nm, config.collision_force_n) == (
+        driver.collision_torque_nm,
+        driver.collision_force_n,
+    )
+    gains = config.gains
+    assert (gains.translation_n_m, gains.rotation_nm_rad, gains.posture_nm_rad) == (
+        driver.translational_stiffness_n_m,
+        driver.rotational_stiffness_nm_rad,
+        driver.posture_stiffness_nm_rad,
+    )
+    assert (gains.translation_clip_m, gains.rotation_clip_rad) == (
+        driver.translational_clip_m,
+        driver.rotational_clip_rad,
+    )
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
