@@ -39,7 +39,8 @@ class ArbitratorConfig:
     """Parameters of the node. `scene` says who lays the objects: a service or the operator.
 
     `latest_takeover` is the last step at which the specialist takes over; NEVER: there is none. In
-    mode `learn` a learner says so: alpha * T, T being what it has seen of the base.
+    mode `learn` a learner says so: alpha * T, T being what it has seen of the base. `success_steps`
+    successes in a row end an episode.
     """
 
     task: str
@@ -53,6 +54,7 @@ class ArbitratorConfig:
     scene: str = "service"
     latest_takeover: int = NEVER
     alpha: float = 0.6
+    success_steps: int = 3
 
 
 def make_plan(config: ArbitratorConfig) -> EpisodePlan:
@@ -67,6 +69,7 @@ def make_plan(config: ArbitratorConfig) -> EpisodePlan:
         config.rate_hz,
         first_episode=config.first_episode,
         scene_timeout_s=OPERATOR_TIMEOUT_S if by_hand else 30.0,
+        success_steps=config.success_steps,
         grasped_at_start=facts.grasped_at_start,
         latest_takeover=config.latest_takeover,
     )

@@ -117,7 +117,7 @@ TOPICS: tuple[Topic, ...] = (
         f"{PLD}/ArmState",
         "franka_node",
         ("vla_node", "residual_node", "arbitrator_node", "safety_node", "reward_node"),
-        ("learner_node", "teleop_node"),
+        ("learner_node", "teleop_node", "twin_node"),
         STREAM,
         150.0,
     ),
@@ -164,7 +164,7 @@ TOPICS: tuple[Topic, ...] = (
         COMMAND,
         100.0,
     ),
-    Topic("safety/status", f"{PLD}/SafetyStatus", "safety_node", (), (), STREAM),
+    Topic("safety/status", f"{PLD}/SafetyStatus", "safety_node", (), ("twin_node",), STREAM),
     Topic(
         "episode",
         f"{PLD}/EpisodeStatus",
@@ -212,7 +212,7 @@ PROCESSES: tuple[Process, ...] = (
         Process(camera_node(camera), "camera_node", ("camera", "serial", "depth", "twin_dir"))
         for camera in CAMERAS
     ),
-    Process("twin_node", "twin_node", ("twin_dir",), SIM_ONLY),
+    Process("twin_node", "twin_node", ("twin_dir", "unattended"), SIM_ONLY),
     Process(
         "franka_node",
         "franka_node",
@@ -249,6 +249,7 @@ PROCESSES: tuple[Process, ...] = (
             "scene",
             "latest_takeover",
             "alpha",
+            "success_steps",
         ),
         on_exit=OnExit.FINISH_RUN,
     ),

@@ -28,6 +28,8 @@ POLICIES = ("scripted", "expert", "sweep", "press", WEIGHTS)
 REALTIME = ("enforce", "ignore")
 RATES_HZ = (10.0, 20.0)
 REPLAY = PREFIX.strip("/")
+SUCCESS_STEPS = 3
+"""Consecutive control steps at which a learned detector must see success; others know it."""
 
 
 def _said(text: str, default: Any) -> Any:
@@ -67,6 +69,9 @@ class RunParameters:
     output_dir: str = _said("folder that receives run folders", "runs")
     run: str = _said("name of the run; empty: made from task and start time", "")
     namespace: str = _said("ROS namespace of the run", "pld")
+    unattended: bool = _said(
+        "simulation only: the arm is recovered after a reflex without an operator", False
+    )
     resume: str = _said("name of a run in output_dir that goes on with its next episode", "")
 
     def __post_init__(self) -> None:
@@ -142,7 +147,10 @@ def parse_arguments(deployment: Deployment, arguments: Sequence[str]) -> RunPara
     if values.get("resume"):
         default_dir = str(values.get("output_dir", RunParameters.output_dir))
         values = resumed_values(said, deployment.value, default_dir)
-    return from_mapping(values, RunParameters, where=deployment.value)
+    parameters = from_mapping(values, RunParameters, where=deployment.value)
+    if parameters.unattended and deployment is Deployment.ROBOT:
+        raise ConfigError("unattended: a real arm is recovered by the operator beside it, only")
+    return parameters
 
 
 def resolve(path: str) -> str:
@@ -191,6 +199,7 @@ def node_parameters(
         "serial": getattr(parameters, f"{camera}_serial", ""),
         "output_dir": str(run_dir),
         "first_episode": next_episode(run_dir),
+        "success_steps": SUCCESS_STEPS if is_weights(parameters.detector) else 1,
         "policy": found(parameters.policy),
         "specialist": found(parameters.specialist),
         "detector": found(parameters.detector),

@@ -1,32 +1,49 @@
-"""The twin's side of the graph: lays the scene anew where a lab has an operator."""
+"""The twin's side of the graph: lays the scene, and attends to the arm, where a lab has people."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from pld_interfaces.msg import ArmState, SafetyStatus
 from pld_interfaces.srv import ResetScene
+from rclpy.task import Future
+from std_srvs.srv import Trigger
 
 from pld.errors import PldError
+from pld.safety.attendant import Attendant
+from pld.safety.failsafe import CLEAR, RECOVER
 from pld.twin.control import ControlClient
+from pld.types import ControlMode
+from pld_nodes.ros import messages
 from pld_nodes.ros.node import GraphNode, run_node
 
 
 @dataclass(frozen=True)
 class TwinConfig:
-    """Parameters of the node: the folder in which the twin keeps its page and its socket."""
+    """Parameters of the node: the folder in which the twin keeps its page and its socket.
+
+    `unattended`: nobody watches this run, and the node recovers the arm after a reflex.
+    """
 
     twin_dir: str
+    unattended: bool = False
 
 
 class TwinNode(GraphNode):
-    """Offers `scene/reset`."""
+    """Offers `scene/reset`; in an unattended run calls the operator's services too."""
 
     def __init__(self) -> None:
         super().__init__("twin_node")
-        folder = Path(self.config(TwinConfig).twin_dir)
-        self._twin = ControlClient(folder / "twin.sock")
+        config = self.config(TwinConfig)
+        self._twin = ControlClient(Path(config.twin_dir) / "twin.sock")
         self.create_service(ResetScene, "scene/reset", self._on_reset)
+        self._attendant = Attendant()
+        self._latched: tuple[str, ...] = ()
+        self._operators = {name: self.create_client(Trigger, name) for name in (RECOVER, CLEAR)}
+        self._unattended = config.unattended
+        self.subscribe("safety/status", self._on_status)
+        self.subscribe("arm/state", self._on_state)
 
     def _on_reset(
         self, request: ResetScene.Request, response: ResetScene.Response
@@ -38,6 +55,23 @@ class TwinNode(GraphNode):
             return response
         response.success, response.region = True, str(answer["region"])
         return response
+
+    def _on_status(self, msg: SafetyStatus) -> None:
+        self._latched = tuple(msg.latched)
+
+    def _on_state(self, msg: ArmState) -> None:
+        if not self._unattended:
+            return
+        faulty = ControlMode(msg.control_mode) is ControlMode.FAULT
+        self._attendant, service = self._attendant.asks(
+            messages.nanoseconds(msg.header.stamp), faulty=faulty, latched=self._latched
+        )
+        if service and self._operators[service].service_is_ready():
+            asked = self._operators[service].call_async(Trigger.Request())
+            asked.add_done_callback(self._on_answer)
+
+    def _on_answer(self, future: Future[Trigger.Response]) -> None:
+        self.get_logger().warning(f"unattended: {future.result().message}")
 
 
 def main() -> None:

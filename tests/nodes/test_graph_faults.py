@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 from domain_coordinator import domain_id
 
 from pld.run_folder import verdicts
@@ -53,6 +54,31 @@ def test_a_reflex_latches_until_the_operator_recovers() -> None:
     figures = {figure.name: figure for figure in measure("127.0.0.75", silent)}
     assert len(figures) == 13
     assert [name for name, figure in figures.items() if figure.met is False] == []
+
+
+def test_an_unattended_run_goes_on_after_its_reflexes(tmp_path: Path) -> None:
+    config = ROOT / "launch" / "config"
+    arm = yaml.safe_load((config / "arm_twin.yaml").read_text()) | {"collision_force_n": 15.0}
+    limits = yaml.safe_load((config / "limits_fr3.yaml").read_text())
+    limits["workspace_min_m"] = [0.28, -0.30, -0.05]
+    for name, content in (("arm", arm), ("limits", limits)):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    arguments = [
+        *("policy:=press", "episodes:=2", "unattended:=true", "robot_ip:=127.0.0.77", "run:=r"),
+        *(f"arm_config:={tmp_path}/arm.yaml", f"limits:={tmp_path}/limits.yaml"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "pld_nodes.cli", "up", "sim", f"output_dir:={tmp_path}", *arguments],
+        cwd=ROOT,
+        timeout=300,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    reasons = [v.termination_reason for v in verdicts(tmp_path / "r")]
+    assert reasons == ["robot_fault", "robot_fault"]
+    assert "unattended: cleared: robot_fault" in done.stdout
 
 
 def test_a_killed_supervisor_leaves_no_process_and_a_closed_bag(tmp_path: Path) -> None:

@@ -32,6 +32,15 @@ from tests.nodes.test_graph_probing import random_base, random_specialist
 SIM = Deployment.SIM
 
 
+def test_a_real_arm_is_never_unattended_and_learned_detectors_must_be_sure() -> None:
+    assert parse_arguments(SIM, ["unattended:=true"]).unattended
+    with pytest.raises(ConfigError, match="recovered by the operator beside it"):
+        parse_arguments(Deployment.ROBOT, ["unattended:=true"])
+    arbitrator = next(p for p in graph.PROCESSES if p.name == "arbitrator_node")
+    given = node_parameters(arbitrator, RunParameters(detector="twin"), SIM, Path("t"))
+    assert given["success_steps"] == 1
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
