@@ -1,7 +1,4 @@
-"""THE loop: observe -> base -> residual -> arbitrate -> filter -> act -> record.
-
-Everything is handed in; the node graph is a second deployment of the same parts.
-"""
+"""THE loop: observe -> base -> residual -> arbitrate -> filter -> act -> record."""
 
 from __future__ import annotations
 
@@ -58,7 +55,7 @@ class ControlStep:
 
 @dataclass
 class ControlLoop:
-    """The parts of the loop, and the loop."""
+    """The loop; all its parts are handed in. The node graph is a second deployment of them."""
 
     robot: SteppedRobot
     base: SteppedBase
@@ -82,9 +79,8 @@ class ControlLoop:
         choice = self.arbitrate(self.episode_step, base, residual)
         command = self.filter(choice, observation.arm)
         self.robot.apply(command)
-        arm = self.robot.wait_step()
-        after = self._look(arm)
-        fault = arm.control_mode is ControlMode.FAULT
+        after = self._look(self.robot.wait_step())
+        fault = after[0].arm.control_mode is ControlMode.FAULT
         success = self.succeeded() and not fault
         step = ControlStep(self.episode_step, observation, base, choice, command, success, fault)
         self.record(step)
