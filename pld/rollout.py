@@ -39,10 +39,7 @@ Arbitrate = Callable[[int, BaseAction, Array | None], Choice]
 
 @dataclass(frozen=True)
 class ControlStep:
-    """One turn: what was seen, proposed, chosen, let through (the label), and what came of it.
-
-    `fault`: the arm stopped itself, by a reflex for instance; the episode has failed.
-    """
+    """One turn: what was seen, proposed, chosen, let through (the label); success or arm's fault."""
 
     episode_step: int
     observation: Observation
