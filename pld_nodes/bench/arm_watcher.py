@@ -15,9 +15,15 @@ from pld_nodes import graph
 from pld_nodes.ros import environment, messages
 from pld_nodes.ros.node import qos_profile
 
+CLOSE_S = 10.0
+
 
 class ArmWatcher:
-    """Subscribes to `arm/state` and `episode` in a context and a thread of its own."""
+    """Subscribes to `arm/state` and `episode` in a context and a thread of its own.
+
+    The middleware may hang when its writers are destroyed after many nodes were killed: what was
+    seen by then is worth more than an orderly end.
+    """
 
     def __init__(self, namespace: str) -> None:
         environment.prepare()
@@ -43,6 +49,11 @@ class ArmWatcher:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(5.0)
+        closing = threading.Thread(target=self._close, daemon=True, name="watcher-close")
+        closing.start()
+        closing.join(CLOSE_S)
+
+    def _close(self) -> None:
         self._node.destroy_node()
         rclpy.shutdown(context=self._context)
 

@@ -34,7 +34,7 @@ from pld_nodes.run import PreparedRun, prepare
 from pld_nodes.supervisor import RunFailedError, Supervisor
 
 MOVING_S, RECOVERY_S, SIGN_S = 240.0, 60.0, 8.0
-PER_RUN, EMPTY_RUNS = 40, 2
+PER_RUN, EMPTY_RUNS, VOID_TRIALS = 40, 2, 10
 CHOSEN, NORMAL = "hold_chosen", "none: normal running"
 COMPLAINTS = ("error:", "fatal", "traceback")
 
@@ -43,7 +43,8 @@ COMPLAINTS = ("error:", "fatal", "traceback")
 class Trial:
     """What one injection came to; times are robot time, NaN where there was no hold.
 
-    `moved_on` counts the commands to move that were executed after the hold had begun.
+    `moved_on` counts the commands to move that were executed after the hold had begun,
+    `stop_causes` says what each of the false stops was.
     """
 
     fault: str
@@ -53,6 +54,7 @@ class Trial:
     quiet_s: float
     false_stops: int
     moved_on: int = 0
+    stop_causes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -115,13 +117,19 @@ class Session:
                 supervisor.stop_requested = True
 
     def _inject_all(self, field_: Field) -> None:
+        void = 0
         while self.queue and self._until(lambda: self._moves(field_), MOVING_S):
             fault = self.queue[0]
             trial = self._attempt(field_, fault)
             if trial is None:
                 self.say("bench", f"{fault.name}: the arm held already; once more")
                 self._recovered(field_)
+                void += 1
+                if void == VOID_TRIALS:
+                    self.say("bench", f"{fault.name}: {void} times in a row; a new run")
+                    return
                 continue
+            void = 0
             del self.queue[0]
             self.trials.append(trial)
             self.say("bench", f"{fault.name}: {trial.to_hold_ms:.0f} ms, {trial.travel_mm:.1f} mm")
@@ -151,7 +159,7 @@ class Session:
         deadline = self.rng.uniform(0.05, 0.6)
         self._until(lambda: False, deadline)
         self._until(watcher.moving, 5.0)
-        false_stops = _stops(watcher, calm, len(watcher.statuses))
+        causes = _stops(watcher, calm, len(watcher.statuses))
         sign = Sign.before(watcher, fault, truth.t_ns)
         start_ns = sign.start_ns
         fault.inject(field_)
@@ -168,10 +176,12 @@ class Session:
         travel = self._travel_mm(fault, places)
         quiet_s = (start_ns - began_ns) / 1e9
         if fault.name == NORMAL:
-            false_stops += _stops(watcher, sign.first_status, len(watcher.statuses))
+            causes += _stops(watcher, sign.first_status, len(watcher.statuses))
             quiet_s += (truth.t_ns - start_ns) / 1e9
         moved_on = sign.moved_on(end_ns) if fault.is_final else 0
-        return Trial(fault.name, sign.is_seen(), to_hold, travel, quiet_s, false_stops, moved_on)
+        return Trial(
+            fault.name, sign.is_seen(), to_hold, travel, quiet_s, len(causes), moved_on, causes
+        )
 
     def _travel_mm(self, fault: Fault, places: np.ndarray) -> float:
         """Travel [mm]; out of the box where motion goes on, none where a person moves the arm."""
@@ -214,10 +224,12 @@ class Session:
         return True
 
 
-def _stops(watcher: FaultWatcher, first: int, last: int) -> int:
-    """Holds that nobody asked for between two statuses; a hold that lasts counts once."""
-    wrong = [_is_stop(status) for status in watcher.statuses[first:last]]
-    return sum(now and not before for before, now in zip([False, *wrong], wrong, strict=False))
+def _stops(watcher: FaultWatcher, first: int, last: int) -> tuple[str, ...]:
+    """What each unasked hold between two statuses was; one that lasts counts once."""
+    statuses = watcher.statuses[first:last]
+    before = [False, *map(_is_stop, statuses)]
+    began = [s for s, held in zip(statuses, before, strict=False) if _is_stop(s) and not held]
+    return tuple("+".join(s.active) or "unnamed" for s in began)
 
 
 def _is_stop(status: SafetyStatus) -> bool:
@@ -237,10 +249,12 @@ def measure(
     limits: SafetyLimits,
     say: Say,
     budget_s: float = float("inf"),
+    keep: Callable[[list[Trial]], None] = lambda trials: None,
 ) -> list[Trial]:
     """Inject every fault `trials` times in a mixed order; no new run after `budget_s` of wall time.
 
-    A run ends when a node is killed, or when safety refuses to clear a cause once more.
+    A run ends when a node is killed, or when safety refuses to clear a cause once more. `keep` is
+    handed the trials so far after every run.
     """
     rng = random.Random(0)
     ends = [f for f in faults if f.kills for _ in range(trials)]
@@ -255,6 +269,7 @@ def measure(
         session = Session(list(batch), limits, rng, say)
         session.run(robot_ip)
         done += session.trials
+        keep(done)
         left = session.queue
         others = [*others[PER_RUN:], *(f for f in left if not f.kills)]
         ends = [*ends[1:], *(f for f in left if f.kills)]

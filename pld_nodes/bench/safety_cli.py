@@ -30,7 +30,7 @@ def bench_safety(
     """Inject faults into the graph: detected, time to hold, travel, false stops."""
     from pld.safety.limits import load_limits
     from pld_nodes.bench import safety_table
-    from pld_nodes.bench.safety_bench import measure, normal_running
+    from pld_nodes.bench.safety_bench import Trial, measure, normal_running
     from pld_nodes.bench.safety_faults import FAULTS
 
     words = [word.strip() for word in only.split(",") if word.strip()]
@@ -46,12 +46,16 @@ def bench_safety(
         after_s = time.monotonic() - began
         console.print(f"{after_s:6.0f} s {name}: {line}", markup=False, highlight=False)
 
-    done = measure(normal, 1, robot_ip, limits, say) if normal else []
-    done += measure(faults, trials, robot_ip, limits, say, budget_s)
-    found = safety_table.rows([*normal, *faults], done)
+    calm: list[Trial] = measure(normal, 1, robot_ip, limits, say) if normal else []
+
+    def keep(done: list[Trial]) -> None:
+        if json_file is not None:
+            safety_table.save(safety_table.rows([*normal, *faults], [*calm, *done]), json_file)
+
+    done = measure(faults, trials, robot_ip, limits, say, budget_s, keep)
+    keep(done)
+    found = safety_table.rows([*normal, *faults], [*calm, *done])
     safety_table.show(found, console)
-    if json_file is not None:
-        safety_table.save(found, json_file)
     raise typer.Exit(0 if all(row.met for row in found) else EXIT_MISSED)
 
 

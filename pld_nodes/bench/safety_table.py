@@ -6,8 +6,9 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class Row:
     """All trials of one fault; times in ms of robot time, None where nothing held.
 
     `moved_on`: commands to move that were executed after the hold; None where they may be.
+    `stop_causes`: what the false stops were, and how often.
     """
 
     fault: str
@@ -47,6 +49,7 @@ class Row:
     false_stops: int
     met: bool
     moved_on: int | None = None
+    stop_causes: Mapping[str, int] = field(default_factory=dict)
 
     def cells(self) -> list[str]:
         """The row's texts in the order of COLUMNS."""
@@ -57,7 +60,9 @@ class Row:
             verdict = "too short to say"
         counts = [str(v) for v in (self.trials, self.detected, self.held)]
         moved_on = "" if self.moved_on is None else str(self.moved_on)
-        return [self.fault, *counts, *times, moved_on, travel, str(self.false_stops), verdict]
+        causes = ", ".join(f"{name} {count}" for name, count in self.stop_causes.items())
+        stops = f"{self.false_stops} ({causes})" if causes else str(self.false_stops)
+        return [self.fault, *counts, *times, moved_on, travel, stops, verdict]
 
 
 MIN_QUIET_S = 60.0
@@ -94,6 +99,7 @@ def _row(fault: Fault, trials: list[Trial]) -> Row:
         false_stops,
         met and false_stops == 0 and moved_on == 0,
         moved_on if fault.is_final else None,
+        dict(Counter(cause for t in trials for cause in t.stop_causes)),
     )
 
 

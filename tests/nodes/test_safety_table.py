@@ -57,6 +57,13 @@ def test_a_command_executed_after_a_final_hold_misses_the_bar() -> None:
     assert safety_table.rows([fault()], [calm])[0].moved_on is None
 
 
+def test_false_stops_say_their_causes() -> None:
+    stopped = Trial("a", True, 20.0, 8.0, 1.0, 2, stop_causes=("choice_missing", "choice_missing"))
+    (row,) = safety_table.rows([fault()], [trial(20.0), stopped])
+    assert row.cells()[-2] == "2 (choice_missing 2)"
+    assert not row.met
+
+
 def test_motion_that_should_go_on_must_not_hold() -> None:
     assert safety_table.rows([fault(moves=True)], [trial(NAN)])[0].met
     assert not safety_table.rows([fault(moves=True)], [trial(30.0)])[0].met
