@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pld_interfaces.msg import HumanAction
@@ -14,16 +15,18 @@ from std_srvs.srv import SetBool, Trigger
 
 from pld.probing.arbitrator import Offers
 from pld.recording.translate import TeleopAction, human_action
+from pld.safety.sources import SoleSpeaker
 from pld.safety.watchdog import EarlyAnswer
 from pld.teleop.handover import Control, Handover
 from pld.types import Outcome
-from pld_nodes.ros.node import GraphNode
+from pld_nodes.ros.node import GraphNode, publisher_of
 
 ENDINGS = {
     "success": (Outcome.SUCCESS, "operator_success"),
     "failure": (Outcome.FAILURE, "operator_failure"),
     "discard": (Outcome.UNLABELLED, "operator_discard"),
 }
+TOGETHER_S = 1.0
 Respond = Callable[[Trigger.Request, Trigger.Response], Trigger.Response]
 
 
@@ -51,6 +54,7 @@ class Override:
         self._log, self._desk = node.get_logger(), desk
         self._handover = Handover(rate_hz)
         self._early: EarlyAnswer[TeleopAction] = EarlyAnswer()
+        self._operators = SoleSpeaker(round(TOGETHER_S * rate_hz))
         for name in ENDINGS:
             node.create_service(Trigger, f"~/{name}", self._ending(name))
         node.create_service(Trigger, "~/pause", self._on_pause)
@@ -86,11 +90,15 @@ class Override:
             self._desk.answer(Offers())
         return self.policy_may_act
 
-    def on_human(self, msg: HumanAction) -> None:
+    def on_human(self, msg: HumanAction, info: dict[str, Any]) -> None:
         """A person's action: for the newest step, for the coming one, or late."""
+        self._operators = self._operators.on_message(publisher_of(info), int(msg.step))
         if not self._desk.is_running():
             return
         said = human_action(msg)
+        if not self._operators.is_alone:
+            self._quarrel(said)
+            return
         if said.step > self._desk.newest_step():
             self._early = EarlyAnswer(said.step, said)
             return
@@ -112,6 +120,14 @@ class Override:
         self._become(self._handover.on_human(said.step, deadman=deadman))
         if deadman and said.step == self._desk.newest_step():
             self._desk.answer(Offers(human=said.action))
+
+    def _quarrel(self, said: TeleopAction) -> None:
+        """Two operators spoke: the arm holds from now on if either wants to move it."""
+        step = self._desk.newest_step()
+        self._early = EarlyAnswer()
+        self._become(self._handover.on_second_operator(step, deadman=said.deadman))
+        if self.is_holding:
+            self._desk.answer(Offers())
 
     def _become(self, handover: Handover) -> None:
         before, self._handover = self._handover, handover

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pld.recording.session import RecorderState, RecordingSession, SessionConfig
 from pld.recording.writer import WriterConfig
 from pld_nodes import graph
 from pld_nodes.ros import messages
-from pld_nodes.ros.node import GraphNode, run_node
+from pld_nodes.ros.node import GraphNode, publisher_of, run_node
 from pld_nodes.ros.schemas import recorded_topic
 
 POLL_S = 0.05
@@ -71,7 +71,7 @@ class RecorderNode(GraphNode):
             published_ns = info["source_timestamp"] or received_ns
             sequence = info["publication_sequence_number"] or 0
             self._session.on_message(
-                RawMessage(topic, cdr, received_ns, published_ns, sequence), _publisher(info)
+                RawMessage(topic, cdr, received_ns, published_ns, sequence), publisher_of(info)
             )
             self._answer()
 
@@ -133,12 +133,6 @@ class RecorderNode(GraphNode):
         """Close the open bag, with the reason that the supervisor left if a process died."""
         self._session.shutdown(termination_reason(self._config.output_dir))
         self._answer()
-
-
-def _publisher(info: dict[str, Any]) -> Hashable:
-    """What tells publishers of one topic apart; nothing on distributions that do not say."""
-    gid = info.get("publisher_gid")
-    return gid and bytes(gid["data"])
 
 
 def main() -> None:

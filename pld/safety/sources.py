@@ -7,7 +7,8 @@ twice, or before it was asked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 LARGEST_GAP = 1000
@@ -29,6 +30,27 @@ class SingleSource:
         if self.last >= 0 and not 0 < sequence - self.last <= LARGEST_GAP:
             return self, False
         return replace(self, last=sequence), True
+
+
+@dataclass(frozen=True)
+class SoleSpeaker:
+    """Who spoke on a topic lately: one that was replaced falls silent, two at a time do not.
+
+    `heard` maps a publisher, as the middleware names it, to the newest step that it spoke of.
+    """
+
+    window_steps: int
+    heard: Mapping[Hashable, int] = field(default_factory=dict)
+
+    def on_message(self, speaker: Hashable, step: int) -> SoleSpeaker:
+        """`speaker` said something for `step`; who was last heard too long ago is forgotten."""
+        kept = {who: at for who, at in self.heard.items() if step - at <= self.window_steps}
+        return replace(self, heard={**kept, speaker: step})
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody else spoke within the window."""
+        return len(self.heard) < 2
 
 
 class Order(Enum):

@@ -2,8 +2,8 @@
 
 A human with the deadman has control at once, always. Whoever lets go leaves a holding arm. The
 policy goes on only after the operator's word (`resume`), or, if the operator chose so beforehand,
-by itself after a settling time. An operator who falls silent while in control, and a pause, are
-never followed by the policy on its own: in doubt, hold.
+by itself after a settling time. An operator who falls silent while in control, a pause, and two
+operators at a time are never followed by the policy on its own: in doubt, hold.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ class Pending(Enum):
     RELEASED = "released"
     PAUSED = "paused"
     OPERATOR_LOST = "operator_lost"
+    TWO_OPERATORS = "two_operators"
+
+
+LASTING = (Pending.PAUSED, Pending.OPERATOR_LOST, Pending.TWO_OPERATORS)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,12 @@ class Handover:
         if self.control is Control.HUMAN:
             return replace(self, heard_step=step)
         return replace(self, control=Control.HUMAN, heard_step=step, takeovers=self.takeovers + 1)
+
+    def on_second_operator(self, step: int, *, deadman: bool) -> Handover:
+        """Two people speak at a time: while either holds the deadman, neither moves the arm."""
+        if not deadman and self.control is not Control.HUMAN:
+            return self
+        return self._hold(step, Pending.TWO_OPERATORS)
 
     def on_step(self, step: int) -> Handover:
         """A control step began: notice silence, and end a release that has settled."""
@@ -93,8 +103,7 @@ class Handover:
     def _release(self, step: int) -> Handover:
         if self.control is not Control.HUMAN:
             return self
-        paused = self.pending in (Pending.PAUSED, Pending.OPERATOR_LOST)
-        return self._hold(step, self.pending if paused else Pending.RELEASED)
+        return self._hold(step, self.pending if self.pending in LASTING else Pending.RELEASED)
 
     def _hold(self, step: int, pending: Pending) -> Handover:
         return replace(self, control=Control.HOLDING, pending=pending, since_step=step)

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 import rclpy
@@ -128,6 +128,12 @@ def sequence_of(info: dict[str, Any]) -> int | None:
     """The publisher's own count of a message; None where the middleware keeps none."""
     number = info.get("publication_sequence_number")
     return int(number) if number and number < UNCOUNTED else None
+
+
+def publisher_of(info: dict[str, Any]) -> Hashable:
+    """What tells publishers of one topic apart; nothing on distributions that do not say."""
+    gid = info.get("publisher_gid")
+    return gid and bytes(gid["data"])
 
 
 def _finish_on_signal(node: GraphNode, executor: SingleThreadedExecutor) -> None:

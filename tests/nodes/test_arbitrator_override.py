@@ -288,3 +288,27 @@ def test_words_are_carried_out_or_refused_with_the_reason(world: World) -> None:
         refused = world.call(name)
         assert not refused.success
         assert "running episode" in refused.message
+
+
+def test_two_operators_at_a_time_move_nothing_until_one_is_gone(world: World) -> None:
+    world.human_step()
+    row = graph.topic("teleop/action")
+    second = world.node.create_publisher(HumanAction, row.name, qos_profile(row.qos))
+    world.until(lambda: second.get_subscription_count() > 0)
+    for _ in range(5):
+        step = world.state()
+        second.publish(HumanAction(step=step, deadman=False, human_action=HUMAN, device="second"))
+        assert world.chosen(step).source == Choice.HOLD
+        world.human(step)
+        world.pause()
+    world.node.destroy_publisher(second)
+    for _ in range(30):
+        step = world.state()
+        world.base(step)
+        assert world.chosen(step).source == Choice.HOLD
+    world.human(world.step + 1)
+    world.pause()
+    assert world.chosen(world.state()).source == Choice.HUMAN
+    assert world.human_step(deadman=False).source == Choice.HOLD
+    assert world.call("resume").success
+    assert world.policy_step().source == Choice.BASE

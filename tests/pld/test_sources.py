@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pld.safety.sources import LARGEST_GAP, CommandOrder, Order, SingleSource
+from pld.safety.sources import LARGEST_GAP, CommandOrder, Order, SingleSource, SoleSpeaker
 
 
 def verdicts(*sequences: int | None) -> list[bool]:
@@ -66,3 +66,12 @@ def test_old_and_reordered_motions_are_late() -> None:
 
 def test_a_hold_is_taken_at_any_time() -> None:
     assert orders((5, 5, False), (5, 5, True), (1, 5, True), (9, 5, True)) == [Order.FINE] * 4
+
+
+def test_two_who_speak_within_the_window_are_two_and_a_replaced_one_is_forgotten() -> None:
+    speaker = SoleSpeaker(20).on_message("a", 100).on_message("a", 101)
+    assert speaker.is_alone
+    assert not speaker.on_message("b", 102).is_alone
+    assert not speaker.on_message("b", 121).is_alone
+    assert speaker.on_message("b", 122).is_alone
+    assert speaker.on_message("b", 122).on_message("b", 123).is_alone

@@ -17,46 +17,66 @@ EVENTS: dict[str, Callable[[Handover], Handover]] = {
     "step": lambda h: h.on_step(START + 1),
     "silence": lambda h: h.on_step(START + 10),
     "settled": lambda h: h.on_step(START + 15),
+    "quarrel": lambda h: h.on_second_operator(START + 1, deadman=True),
+    "idle second": lambda h: h.on_second_operator(START + 1, deadman=False),
     "pause": lambda h: h.pause(START + 1),
     "resume": lambda h: h.resume()[0],
     "episode": lambda h: h.renewed(),
 }
 P, H, O = Control.POLICY, Control.HUMAN, Control.HOLDING  # noqa: E741
 NOTHING, RELEASED = Pending.NOTHING, Pending.RELEASED
-PAUSED, LOST = Pending.PAUSED, Pending.OPERATOR_LOST
+PAUSED, LOST, TWO = Pending.PAUSED, Pending.OPERATOR_LOST, Pending.TWO_OPERATORS
 # (control, pending) -> what each event makes of it, in the order of EVENTS; the operator chose
 # that the policy waits for a word.
 TABLE: dict[tuple[Control, Pending], list[tuple[Control, Pending]]] = {
     (P, NOTHING): [
         (H, NOTHING), (P, NOTHING), (P, NOTHING), (P, NOTHING), (P, NOTHING),
+        (O, TWO), (P, NOTHING),
         (O, PAUSED), (P, NOTHING), (P, NOTHING),
     ],
     (H, NOTHING): [
         (H, NOTHING), (O, RELEASED), (H, NOTHING), (O, LOST), (O, LOST),
+        (O, TWO), (O, TWO),
         (H, PAUSED), (H, NOTHING), (P, NOTHING),
     ],
     (H, RELEASED): [
         (H, RELEASED), (O, RELEASED), (H, RELEASED), (O, LOST), (O, LOST),
+        (O, TWO), (O, TWO),
         (H, PAUSED), (H, RELEASED), (P, NOTHING),
     ],
     (H, PAUSED): [
         (H, PAUSED), (O, PAUSED), (H, PAUSED), (O, LOST), (O, LOST),
+        (O, TWO), (O, TWO),
         (H, PAUSED), (H, PAUSED), (P, NOTHING),
     ],
     (H, LOST): [
         (H, LOST), (O, LOST), (H, LOST), (O, LOST), (O, LOST),
+        (O, TWO), (O, TWO),
         (H, PAUSED), (H, LOST), (P, NOTHING),
     ],
     (O, RELEASED): [
         (H, RELEASED), (O, RELEASED), (O, RELEASED), (O, RELEASED), (O, RELEASED),
+        (O, TWO), (O, RELEASED),
         (O, PAUSED), (P, NOTHING), (P, NOTHING),
     ],
     (O, PAUSED): [
         (H, PAUSED), (O, PAUSED), (O, PAUSED), (O, PAUSED), (O, PAUSED),
+        (O, TWO), (O, PAUSED),
         (O, PAUSED), (P, NOTHING), (P, NOTHING),
     ],
     (O, LOST): [
         (H, LOST), (O, LOST), (O, LOST), (O, LOST), (O, LOST),
+        (O, TWO), (O, LOST),
+        (O, PAUSED), (P, NOTHING), (P, NOTHING),
+    ],
+    (H, TWO): [
+        (H, TWO), (O, TWO), (H, TWO), (O, LOST), (O, LOST),
+        (O, TWO), (O, TWO),
+        (H, PAUSED), (H, TWO), (P, NOTHING),
+    ],
+    (O, TWO): [
+        (H, TWO), (O, TWO), (O, TWO), (O, TWO), (O, TWO),
+        (O, TWO), (O, TWO),
         (O, PAUSED), (P, NOTHING), (P, NOTHING),
     ],
 }  # fmt: skip
