@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from pld_interfaces.msg import ArmState, SafetyStatus
 from pld_interfaces.srv import ResetScene
 from rclpy.task import Future
@@ -17,6 +18,8 @@ from pld.twin.control import ControlClient
 from pld.types import ControlMode
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import GraphNode, run_node
+
+REPORT_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class TwinNode(GraphNode):
         self.create_service(ResetScene, "scene/reset", self._on_reset)
         self._attendant = Attendant()
         self._latched: tuple[str, ...] = ()
+        self._reported_ns = -REPORT_NS
         self._operators = {name: self.create_client(Trigger, name) for name in (RECOVER, CLEAR)}
         self._unattended = config.unattended
         self.subscribe("safety/status", self._on_status)
@@ -60,12 +64,14 @@ class TwinNode(GraphNode):
         self._latched = tuple(msg.latched)
 
     def _on_state(self, msg: ArmState) -> None:
+        t_ns = messages.nanoseconds(msg.header.stamp)
+        if t_ns - self._reported_ns >= REPORT_NS:
+            self._reported_ns = t_ns
+            self.diagnose(t_ns, ord(DiagnosticStatus.OK), "lays the scene")
         if not self._unattended:
             return
         faulty = ControlMode(msg.control_mode) is ControlMode.FAULT
-        self._attendant, service = self._attendant.asks(
-            messages.nanoseconds(msg.header.stamp), faulty=faulty, latched=self._latched
-        )
+        self._attendant, service = self._attendant.asks(t_ns, faulty=faulty, latched=self._latched)
         if service and self._operators[service].service_is_ready():
             asked = self._operators[service].call_async(Trigger.Request())
             asked.add_done_callback(self._on_answer)

@@ -29,6 +29,7 @@ class ArmWatcher:
         environment.prepare()
         self.states: list[types.ArmState] = []
         self.running = False
+        self.ended_for = ""
         self.latched: tuple[str, ...] = ()
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
@@ -91,6 +92,7 @@ class ArmWatcher:
 
     def _on_episode(self, msg: EpisodeStatus) -> None:
         self.running = msg.state == EpisodeStatus.RUNNING
+        self.ended_for = str(msg.termination_reason)
 
     def _on_safety(self, msg: SafetyStatus) -> None:
         self.latched = tuple(msg.latched)

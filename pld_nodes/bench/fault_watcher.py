@@ -24,7 +24,7 @@ class FaultWatcher(ArmWatcher):
     """Keeps arm states, commands, choices and safety statuses.
 
     `answers` stands in for the base policy, `human` for what a person asks for while the deadman
-    is held.
+    is held; `second_hand` says the same as another operator's device.
     """
 
     def __init__(self, namespace: str) -> None:
@@ -34,6 +34,7 @@ class FaultWatcher(ArmWatcher):
         self.choices: list[Choice] = []
         self.answers: Answers | None = None
         self.human: types.Array | None = None
+        self.second_hand: Publisher[Any] | None = None
         self._told_step = -1
         self._intruders: list[Publisher[Any]] = []
         self._base = self._publisher("base/action")
@@ -76,9 +77,10 @@ class FaultWatcher(ArmWatcher):
         self._told_step = step
         action = np.zeros(7) if self.human is None else self.human
         held = self.human is not None
-        self._hand.publish(
-            HumanAction(step=step, deadman=held, human_action=action, device="bench")
-        )
+        said = HumanAction(step=step, deadman=held, human_action=action, device="bench")
+        self._hand.publish(said)
+        if self.second_hand is not None:
+            self.second_hand.publish(said)
 
     def intrude(self, topic: str) -> Publisher[Any]:
         """A second publisher on a topic of the table, found by its readers before it speaks."""

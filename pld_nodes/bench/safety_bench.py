@@ -88,18 +88,23 @@ class Session:
                     self.over = True
                     script.join(30.0)
                     run.finish()
-                self._conclude_kill(run)
+                self._conclude_kill(run, watcher)
 
     def _pass_on(self, name: str, line: str) -> None:
         """Only what the nodes complain of."""
         if any(word in line.lower() for word in COMPLAINTS):
             self.say(name, line)
 
-    def _conclude_kill(self, run: PreparedRun) -> None:
-        if self.last_kill is not None:
-            fault, trial = self.last_kill
-            reasons = [verdict.termination_reason for verdict in verdicts(run.run_dir)]
-            trial.detected = bool(reasons) and reasons[-1] == f"node_lost:{fault.kills}"
+    def _conclude_kill(self, run: PreparedRun, watcher: FaultWatcher) -> None:
+        """A death must be told by the episode's verdict; without a disk, the topic must do."""
+        if self.last_kill is None:
+            return
+        fault, trial = self.last_kill
+        if fault.ends_with:
+            trial.detected = watcher.ended_for == fault.ends_with
+            return
+        reasons = [verdict.termination_reason for verdict in verdicts(run.run_dir)]
+        trial.detected = bool(reasons) and reasons[-1] == f"node_lost:{fault.kills}"
 
     def _play(self, watcher: FaultWatcher, run: PreparedRun, supervisor: Supervisor) -> None:
         try:
@@ -133,7 +138,7 @@ class Session:
             del self.queue[0]
             self.trials.append(trial)
             self.say("bench", f"{fault.name}: {trial.to_hold_ms:.0f} ms, {trial.travel_mm:.1f} mm")
-            if fault.kills:
+            if fault.ends_run:
                 self.last_kill = (fault, trial)
                 return
             if not self._recovered(field_):
@@ -166,11 +171,11 @@ class Session:
         end_ns = start_ns + round(fault.window_s * 1e9)
         self._until(lambda: truth.t_ns >= end_ns, fault.wall_s)
         times, places = truth.places(start_ns, min(end_ns, truth.t_ns))
-        if not fault.kills:
+        if not fault.ends_run:
             fault.undo(field_)
             if not sign.began_in_motion():
                 return None
-        self._until(sign.is_seen, 0.0 if fault.kills else SIGN_S)
+        self._until(sign.is_seen, 0.0 if fault.ends_run else SIGN_S)
         held_ns = still_ns(times, places) if fault.stands_still else sign.held_ns()
         to_hold = float("nan") if held_ns is None else max(held_ns - start_ns, 0) / 1e6
         travel = self._travel_mm(fault, places)
@@ -257,8 +262,8 @@ def measure(
     handed the trials so far after every run.
     """
     rng = random.Random(0)
-    ends = [f for f in faults if f.kills for _ in range(trials)]
-    others = [f for f in faults if not f.kills for _ in range(trials)]
+    ends = [f for f in faults if f.ends_run for _ in range(trials)]
+    others = [f for f in faults if not f.ends_run for _ in range(trials)]
     rng.shuffle(others)
     rng.shuffle(ends)
     done: list[Trial] = []
@@ -271,8 +276,8 @@ def measure(
         done += session.trials
         keep(done)
         left = session.queue
-        others = [*others[PER_RUN:], *(f for f in left if not f.kills)]
-        ends = [*ends[1:], *(f for f in left if f.kills)]
+        others = [*others[PER_RUN:], *(f for f in left if not f.ends_run)]
+        ends = [*ends[1:], *(f for f in left if f.ends_run)]
         empty = 0 if session.trials else empty + 1
         if empty:
             say("bench", "nothing could be injected in this run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from pld_nodes.supervisor import Supervisor
 UP = np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0])
 GENTLY_UP = np.array([0.0, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0])
 OUTWARD = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0])
-REPORTING = ("recorder_node", "reward_node")
+REPORTING = ("recorder_node", "reward_node", "twin_node")
 
 
 @dataclass
@@ -38,10 +39,13 @@ class Field:
     truth: TruthPath
     twin: ControlClient
 
+    def pid(self, name: str) -> int:
+        """Process id of a process of the run."""
+        return next(c for c in self.supervisor.children if c.name == name).popen.pid
+
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a process of the run."""
-        child = next(c for c in self.supervisor.children if c.name == name)
-        os.kill(child.popen.pid, number)
+        os.kill(self.pid(name), number)
 
 
 Act = Callable[[Field], None]
@@ -55,8 +59,9 @@ class Fault:
     `is_final`: once the arm holds, no command to move may be executed.
     `takes_over`: a person has control instead of a hold, from the coming control step on.
     `stands_still`: nobody is left to say when the hold began, so standing still counts instead.
-    `moves`: motion goes on but stays in bounds; `kills`: the run ends with it. `window_s` of robot
-    time are watched, at most `wall_s` of steady time where robot time may stop.
+    `moves`: motion goes on but stays in bounds. `kills` this process, or ends the episode for the
+    reason `ends_with`: the run ends with it. `window_s` of robot time are watched, at most `wall_s`
+    of steady time where robot time may stop.
     """
 
     name: str
@@ -68,8 +73,14 @@ class Fault:
     stands_still: bool = False
     moves: bool = False
     kills: str = ""
+    ends_with: str = ""
     window_s: float = 0.8
     wall_s: float = 8.0
+
+    @property
+    def ends_run(self) -> bool:
+        """Whether nothing can be injected after it."""
+        return bool(self.kills or self.ends_with)
 
 
 def _stopped(node: str, *causes: str, **options: object) -> Fault:
@@ -178,6 +189,23 @@ def _press_deadman(field: Field) -> None:
     field.watcher.take_over(GENTLY_UP)
 
 
+def _two_deadmen(field: Field) -> None:
+    field.watcher.second_hand = field.watcher.intrude("teleop/action")
+    field.watcher.take_over(GENTLY_UP)
+
+
+def _one_goes(field: Field) -> None:
+    field.watcher.second_hand = None
+    field.watcher.leave()
+    field.watcher.let_go()
+
+
+def _fill_disk(field: Field) -> None:
+    """From now on the recorder cannot make any file longer, as on a full disk."""
+    _, hard = resource.prlimit(field.pid("recorder_node"), resource.RLIMIT_FSIZE)
+    resource.prlimit(field.pid("recorder_node"), resource.RLIMIT_FSIZE, (0, hard))
+
+
 MISSING = "choice_missing"
 NODES = tuple(p.name for p in PROCESSES if p.is_node)
 CAMERAS = ("third_person_camera_node", "wrist_camera_node")
@@ -185,6 +213,7 @@ CAMERAS = ("third_person_camera_node", "wrist_camera_node")
 FAULTS: tuple[Fault, ...] = (
     Fault("service safety_node/stop", _stop_service, causes=("operator_stop",), is_final=True),
     Fault("operator takes over", _press_deadman, lambda f: f.watcher.let_go(), takes_over=True),
+    Fault("two operators take over", _two_deadmen, _one_goes),
     _stopped("vla_node", MISSING),
     _stopped("arbitrator_node", MISSING),
     _stopped("safety_node"),
@@ -192,7 +221,6 @@ FAULTS: tuple[Fault, ...] = (
     *(_stopped(camera, MISSING, window_s=1.2) for camera in CAMERAS),
     _stopped("renderer", MISSING, window_s=1.2),
     *(_stopped(node, "node_silent", window_s=4.5, wall_s=30.0) for node in REPORTING),
-    _stopped("twin_node"),
     _policy("NaN", partial(_always, np.full(7, np.nan)), "not_finite"),
     _policy("1e300", partial(_always, np.full(7, 1e300)), "absurd"),
     _policy("out of the box", partial(_always, OUTWARD), "workspace", moves=True, window_s=1.6),
@@ -211,5 +239,6 @@ FAULTS: tuple[Fault, ...] = (
     _wire("30 packets lost", "packet_loss", "communication_constraints_violation", count=30),
     _wire("2 s of silence", "silence", "network_lost", "arm_state_lost", duration_s=2.0),
     _wire("robot clock stands still", "freeze", "robot_time_stopped", "network_lost"),
+    Fault("disk full", _fill_disk, ends_with="recording_failed", window_s=3.0, wall_s=20.0),
     *(_killed(node) for node in NODES),
 )
