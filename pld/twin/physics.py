@@ -56,6 +56,18 @@ class Physics:
 
     def reset(self, initial: InitialState) -> None:
         """Arm at home and at rest, objects as `initial` says, the start's grasp closed."""
+        if self.task.grasped_at_start and self._grasped is None:
+            self._settle_grasp()
+        self._begin(initial)
+        if self._grasped is not None:
+            self._restore_grasp(self._grasped)
+        mujoco.mj_forward(self.model, self.data)
+        self.arm.reset(self.data, self.O_T_EE())
+        self.sense.reset()
+        self.collisions = frozenset()
+
+    def _begin(self, initial: InitialState) -> None:
+        """Arm at home with the hand open, objects laid."""
         model, data = self.model, self.data
         mujoco.mj_resetData(model, data)
         data.qpos[:ARM_DOF] = HOME_Q_RAD
@@ -64,12 +76,6 @@ class Physics:
         self.hand.set_goal(OPEN_WIDTH_M, self.task.grasp_force_n)
         self.hand.reset(data)
         self.task.lay(model, data, initial)
-        if self.task.grasped_at_start:
-            self._settle_grasp()
-        mujoco.mj_forward(model, data)
-        self.arm.reset(data, self.O_T_EE())
-        self.sense.reset()
-        self.collisions = frozenset()
 
     def simulate(self, substeps: int) -> None:
         """Advance by `substeps` timesteps with both controllers in the loop."""
@@ -120,17 +126,25 @@ class Physics:
         return ""
 
     def _settle_grasp(self) -> None:
-        """Let the fingers close on the object, once; it is the same at every start."""
+        """Let the fingers close on the object and keep how it is held then, for every start.
+
+        Always in the scene of the same seed: what comes of a start must not depend on the starts
+        before it, to the last bit.
+        """
+        data = self.data
+        self._begin(self.task.initial_state(0))
+        self.hand.set_goal(0.0, self.task.grasp_force_n)
+        mujoco.mj_forward(self.model, data)
+        self.arm.reset(data, self.O_T_EE())
+        self.hand.reset(data)
+        self.simulate(round(GRASP_SETTLE_S / self.model.opt.timestep))
+        self._grasped = np.array(data.qpos[HELD])
+        self._grasp_half_m = self.hand.half_m
+
+    def _restore_grasp(self, grasped: Array) -> None:
         data = self.data
         self.hand.set_goal(0.0, self.task.grasp_force_n)
-        if self._grasped is None:
-            mujoco.mj_forward(self.model, data)
-            self.arm.reset(data, self.O_T_EE())
-            self.hand.reset(data)
-            self.simulate(round(GRASP_SETTLE_S / self.model.opt.timestep))
-            self._grasped = np.array(data.qpos[HELD])
-            self._grasp_half_m = self.hand.half_m
         self.hand.half_m = self._grasp_half_m
-        data.qpos[HELD] = self._grasped
+        data.qpos[HELD] = grasped
         data.qvel[:] = 0.0
         data.time = 0.0
