@@ -29,7 +29,8 @@ def result(folder: Path) -> dict[str, object]:
     found: dict[str, object] = {"curve": (folder / "curve.json").read_text()}
     for path in (folder / "actor.safetensors", newest_checkpoint(folder)):
         with safe_open(path, "numpy") as tensors:
-            found |= {f"{path.name} {n}": tensors.get_tensor(n).tobytes() for n in tensors}
+            names = list(tensors.keys())
+            found |= {f"{path.name} {n}": tensors.get_tensor(n).tobytes() for n in names}
             found[f"{path.name} metadata"] = tensors.metadata()
     return found
 
