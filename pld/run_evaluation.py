@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from pld.errors import RecordingError
-from pld.evaluation.results import EpisodeResult, Evaluation
+from pld.errors import ConfigError, RecordingError
+from pld.evaluation.intervals import Paired
+from pld.evaluation.results import EpisodeResult, Evaluation, paired
+from pld.files import read_json
 from pld.recording.labels import outcome
 from pld.recording.verdict import load_verdict
 from pld.run_folder import closed_folders
@@ -36,3 +41,61 @@ def evaluation_of(run_dir: Path, name: str, policy_id: str, run_seed: int) -> Ev
         raise RecordingError(f"{str(run_dir)!r} has labelled episodes of {len(tasks)} tasks, not 1")
     ordered = tuple(sorted(results, key=lambda r: r.seed))
     return Evaluation(name, tasks.pop(), policy_id, run_seed, ordered)
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A policy in the graph beside the same policy in the lockstep twin, on the same starts."""
+
+    graph: Evaluation
+    lockstep: Evaluation
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the rate in the graph lies within the Wilson interval of the lockstep one."""
+        low, high = self.lockstep.rate.interval
+        return low <= self.graph.rate.value <= high
+
+    @property
+    def pair(self) -> Paired:
+        """Start by start; first is lockstep, second the graph."""
+        return paired(self.lockstep, self.graph)
+
+    @property
+    def reasons(self) -> dict[str, tuple[int, int]]:
+        """How episodes ended, and how often: in lockstep, in the graph."""
+        there, here = (Counter(e.reason for e in ev.episodes) for ev in (self.lockstep, self.graph))
+        return {name: (there[name], here[name]) for name in sorted({*there, *here})}
+
+    def as_json(self) -> dict[str, Any]:
+        """Both evaluations and what lies between."""
+        return {
+            "graph": self.graph.as_json(),
+            "lockstep": self.lockstep.as_json(),
+            "agrees": self.agrees,
+            "paired": asdict(self.pair),
+            "reasons": self.reasons,
+        }
+
+
+def deployed(run_dir: Path, evaluation: Path) -> Deployed:
+    """The graph run `run_dir` beside the lockstep evaluation kept in a JSON file.
+
+    Only starts that both have count. Raises ConfigError when there are none or the tasks differ.
+    """
+    lockstep = Evaluation.from_json(read_json(evaluation))
+    graph = evaluation_of(run_dir, lockstep.name, lockstep.policy_id, lockstep.run_seed)
+    if graph.task != lockstep.task:
+        raise ConfigError(f"{str(run_dir)!r} is of {graph.task}, the evaluation of {lockstep.task}")
+    common = {e.seed for e in graph.episodes} & {e.seed for e in lockstep.episodes}
+    if not common:
+        raise ConfigError(
+            f"{str(run_dir)!r} and {str(evaluation)!r} have no start in common; give the run "
+            f"seed:={min(e.seed for e in lockstep.episodes)}"
+        )
+    return Deployed(_restricted(graph, common), _restricted(lockstep, common))
+
+
+def _restricted(evaluation: Evaluation, seeds: set[int]) -> Evaluation:
+    kept = sorted((e for e in evaluation.episodes if e.seed in seeds), key=lambda e: e.seed)
+    return replace(evaluation, episodes=tuple(kept))

@@ -41,6 +41,25 @@ def summary(
 
 
 @app.command()
+def compare(
+    run_dir: Annotated[Path, typer.Argument(help="a folder that `pld up sim` made")],
+    evaluation: Annotated[Path, typer.Argument(help="evaluation.json of a flywheel run")],
+    json_file: JsonFile = None,
+) -> None:
+    """The same policy on the same starts: through the graph, and in the lockstep twin."""
+    import json
+
+    from pld.cli.screen import wide_console
+    from pld.cli.tables import deployed_table
+    from pld.run_evaluation import deployed
+
+    found = deployed(run_dir, evaluation)
+    wide_console().print(deployed_table(found))
+    if json_file is not None:
+        json_file.write_text(json.dumps(found.as_json(), indent=1) + "\n")
+
+
+@app.command()
 def sheet(
     run_dir: Annotated[Path, typer.Argument(help="a folder that `pld up` made")],
     episode: Annotated[int, typer.Option(help="which episode; -1: the first success")] = -1,

@@ -10,6 +10,7 @@ from pld.evaluation.intervals import wilson
 
 if TYPE_CHECKING:
     from pld.reward.classifier import ClassifierCard
+    from pld.run_evaluation import Deployed
 
 
 def rate_table(summary: dict[str, Any]) -> Table:
@@ -80,5 +81,26 @@ def before_after_table(figures: dict[str, Any]) -> Table:
         f"{figures['probing_successes']} of {figures['probing_episodes']} probing episodes were "
         f"successes, {figures['frames_of_the_specialist']} steps of the specialist learned from; "
         f"won {pair['only_second']}, lost {pair['only_first']}, exact p {pair['p_value']:.2g}"
+    )
+    return table
+
+
+def deployed_table(found: Deployed) -> Table:
+    """The same policy on the same starts, in the lockstep twin and through the graph."""
+    table = Table(title=f"{found.graph.task}, {found.graph.name}: lockstep and graph")
+    for column in ("where", "success", "95 % Wilson interval", "by region", "steps"):
+        table.add_column(column)
+    for name, evaluation in (("lockstep", found.lockstep), ("graph", found.graph)):
+        rate = evaluation.rate
+        low, high = rate.interval
+        regions = ", ".join(f"{r} {v.k}/{v.n}" for r, v in evaluation.regions.items())
+        steps = f"{evaluation.median_success_steps:.0f}"
+        table.add_row(name, f"{rate.k}/{rate.n}", f"{low:.2f} to {high:.2f}", regions, steps)
+    pair = found.pair
+    ends = ", ".join(f"{name} {a}/{b}" for name, (a, b) in found.reasons.items())
+    verdict = "within" if found.agrees else "outside"
+    table.caption = (
+        f"the graph's rate is {verdict} the lockstep interval; only lockstep {pair.only_first}, "
+        f"only graph {pair.only_second}, exact p {pair.p_value:.2g}; ends (lockstep/graph): {ends}"
     )
     return table
