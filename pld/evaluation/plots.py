@@ -50,6 +50,19 @@ def region_plot(evaluations: Sequence[Evaluation]) -> bytes:
     return _finished(figure, axes)
 
 
+def runs_plot(runs: Mapping[str, Mapping[str, Rate]]) -> bytes:
+    """Policies of several runs of one task side by side: one group per policy, one bar per run."""
+    policies = list(dict.fromkeys(name for rates in runs.values() for name in rates))
+    figure, axes = plt.subplots(figsize=(2 + 0.35 * len(policies) * (len(runs) + 1), 3.6))
+    width = 0.8 / max(len(runs), 1)
+    for i, rates in enumerate(runs.values()):
+        for x, name in enumerate(policies):
+            place = x - 0.4 + width * (i + 0.5)
+            _bar(axes, place, rates.get(name, Rate(0, 0)), colour_of(name), 0.9 * width)
+    axes.set_xticks(range(len(policies)), [_wrapped(name) for name in policies], fontsize=8)
+    return _finished(figure, axes)
+
+
 def curve_plot(curves: Mapping[str, Sequence[tuple[int, bool]]], window: int = 50) -> bytes:
     """Share of successes of the last `window` training episodes over environment steps.
 

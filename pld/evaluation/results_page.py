@@ -8,6 +8,7 @@ from typing import Any
 
 from pld.errors import ConfigError
 from pld.evaluation.intervals import wilson
+from pld.evaluation.results import Rate
 from pld.files import read_json, write_bytes_atomically
 
 INTRODUCTION = """# Results
@@ -35,6 +36,8 @@ def write_results_page(path: Path, files: Sequence[Path]) -> None:
         "## By region",
         _regions(summaries),
     ]
+    for task in dict.fromkeys(rate["task"] for s in summaries for rate in s["rates"]):
+        sections.append(_plot(path, task, summaries))
     sections += ["## Distilled against the others", _comparisons(summaries)]
     sections += ["## Learning the specialist", _specialists(summaries)]
     sections += ["## CPU seconds, from nothing to distilled", _cpu(summaries)]
@@ -46,6 +49,28 @@ def _summary(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or "rates" not in content or "stages" not in content:
         raise ConfigError(f"{str(file)!r} is no summary of a flywheel run; give its summary.json")
     return content
+
+
+def _plot(page: Path, task: str, summaries: Sequence[dict[str, Any]]) -> str:
+    """The page's picture of one task, written beside it: a bar per policy and run."""
+    from pld.evaluation.plots import runs_plot
+
+    runs = {
+        _run(summary): {
+            rate["name"]: Rate(rate["successes"], rate["trials"])
+            for rate in summary["rates"]
+            if rate["task"] == task
+        }
+        for summary in summaries
+    }
+    runs = {name: rates for name, rates in runs.items() if rates}
+    file = page.parent / "figures" / f"results-{task}.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomically(file, runs_plot(runs))
+    return (
+        f"![{task}]({file.relative_to(page.parent)})\n\n{task}: success with 95 % Wilson "
+        f"intervals; the bars of a policy are {', '.join(runs)}, in this order. Controls are grey."
+    )
 
 
 def _success(summaries: Iterable[dict[str, Any]]) -> str:

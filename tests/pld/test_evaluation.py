@@ -184,6 +184,8 @@ def test_the_results_page_is_made_of_summaries_and_refuses_anything_else(tmp_pat
     assert (
         f"| cube_pickup seed 3 | cube_pickup | base | 41/100 [{low:.3f}, {high:.3f}] | 30 |" in page
     )
+    assert "![cube_pickup](figures/results-cube_pickup.png)" in page
+    assert (tmp_path / "figures" / "results-cube_pickup.png").read_bytes()[:4] == b"\x89PNG"
     (tmp_path / "b.json").write_text("{}")
     with pytest.raises(ConfigError, match="no summary"):
         write_results_page(tmp_path / "results.md", [tmp_path / "b.json"])
