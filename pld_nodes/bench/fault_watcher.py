@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from pld_interfaces.msg import ArmCommand, ArmState, Choice, HumanAction, SafetyStatus
 from rclpy.publisher import Publisher
+from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from pld import types
 from pld_nodes import graph
 from pld_nodes.bench.arm_watcher import ArmWatcher
+from pld_nodes.graph import image_topic
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import message_class, qos_profile
 
@@ -35,11 +37,17 @@ class FaultWatcher(ArmWatcher):
         self.answers: Answers | None = None
         self.human: types.Array | None = None
         self.second_hand: Publisher[Any] | None = None
+        self._camera: Publisher[Any] | None = None
+        self._picture: Image | None = None
         self._told_step = -1
         self._intruders: list[Publisher[Any]] = []
         self._base = self._publisher("base/action")
         self._hand = self._publisher("teleop/action")
         self._stop_button = self._node.create_client(Trigger, "safety_node/stop")
+        wrist = image_topic("wrist")
+        self._node.create_subscription(
+            Image, wrist, self._on_picture, qos_profile(graph.topic(wrist).qos)
+        )
         self._node.create_subscription(
             ArmCommand, "arm/command", self.commands.append, qos_profile(graph.COMMAND)
         )
@@ -91,6 +99,19 @@ class FaultWatcher(ArmWatcher):
             time.sleep(0.0005)
         return publisher
 
+    def repeat_picture(self, camera: str) -> None:
+        """From now on the newest picture comes again at every control step."""
+        self._camera = self.intrude(image_topic(camera))
+
+    def stop_repeating(self) -> None:
+        """Let the camera speak for itself."""
+        self._camera = None
+        self.leave()
+
+    def _on_picture(self, msg: Image) -> None:
+        if self._camera is None:
+            self._picture = msg
+
     def leave(self) -> None:
         """Take the intruders away."""
         for publisher in self._intruders:
@@ -104,6 +125,9 @@ class FaultWatcher(ArmWatcher):
     def _on_state(self, msg: ArmState) -> None:
         super()._on_state(msg)
         answers, arm = self.answers, self.states[-1]
+        if self._camera is not None and self._picture is not None:
+            self._picture.header.stamp = msg.header.stamp
+            self._camera.publish(self._picture)
         if self.human is not None:
             self._tell(arm.step)
         if answers is not None:

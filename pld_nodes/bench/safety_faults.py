@@ -27,6 +27,7 @@ from pld_nodes.supervisor import Supervisor
 UP = np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0])
 GENTLY_UP = np.array([0.0, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0])
 OUTWARD = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0])
+CAMERAS = ("third_person_camera_node", "wrist_camera_node")
 REPORTING = ("recorder_node", "reward_node", "twin_node")
 
 
@@ -200,6 +201,17 @@ def _one_goes(field: Field) -> None:
     field.watcher.let_go()
 
 
+def _freeze_picture(field: Field) -> None:
+    """The wrist camera hangs, and its last picture comes again and again under new stamps."""
+    field.signal(CAMERAS[1], signal.SIGSTOP)
+    field.watcher.repeat_picture("wrist")
+
+
+def _unfreeze_picture(field: Field) -> None:
+    field.watcher.stop_repeating()
+    field.signal(CAMERAS[1], signal.SIGCONT)
+
+
 def _fill_disk(field: Field) -> None:
     """From now on the recorder cannot make any file longer, as on a full disk."""
     _, hard = resource.prlimit(field.pid("recorder_node"), resource.RLIMIT_FSIZE)
@@ -208,7 +220,6 @@ def _fill_disk(field: Field) -> None:
 
 MISSING = "choice_missing"
 NODES = tuple(p.name for p in PROCESSES if p.is_node)
-CAMERAS = ("third_person_camera_node", "wrist_camera_node")
 
 FAULTS: tuple[Fault, ...] = (
     Fault("service safety_node/stop", _stop_service, causes=("operator_stop",), is_final=True),
@@ -220,6 +231,7 @@ FAULTS: tuple[Fault, ...] = (
     _stopped("franka_node", "communication_constraints_violation", stands_still=True),
     *(_stopped(camera, MISSING, window_s=1.2) for camera in CAMERAS),
     _stopped("renderer", MISSING, window_s=1.2),
+    Fault("one picture repeated", _freeze_picture, _unfreeze_picture, (MISSING,), window_s=1.2),
     *(_stopped(node, "node_silent", window_s=4.5, wall_s=30.0) for node in REPORTING),
     _policy("NaN", partial(_always, np.full(7, np.nan)), "not_finite"),
     _policy("1e300", partial(_always, np.full(7, 1e300)), "absurd"),
