@@ -77,7 +77,8 @@ class FrankaNode(GraphNode):
         self._static = self.publisher("/tf_static")
         self._arm.connect()
         self._publish_calibrations(config.calibrations)
-        self.subscribe(COMMANDS, self._on_command)
+        self._silences = 0
+        self.subscribe(COMMANDS, self._on_command, on_silence=self._on_silence)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/grasp", self._on_grasp)
         self.create_service(Trigger, "~/recover", self._on_recover)
@@ -122,6 +123,11 @@ class FrankaNode(GraphNode):
             self._arm.apply(messages.command_from_msg(msg))
         if self._twin is not None:
             self._twin.applied(messages.nanoseconds(msg.header.stamp))
+
+    def _on_silence(self) -> None:
+        """The middleware missed commands: a second line behind the driver's own watchdogs."""
+        self._silences += 1
+        self._arm.hold()
 
     def _is_safetys(self, msg: ArmCommand, info: dict[str, Any]) -> bool:
         """Whether a command is the safety node's answer to a recent step; latches when not."""
@@ -198,6 +204,7 @@ class FrankaNode(GraphNode):
             holds=self._arm.holds,
             refused_commands=self._arm.refused,
             recoveries=self._arm.recoveries,
+            silences=self._silences,
         )
 
     def halt(self) -> None:

@@ -31,11 +31,16 @@ class OnExit(str, Enum):
 
 @dataclass(frozen=True)
 class Qos:
-    """The quality of service that a topic is offered and asked with."""
+    """The quality of service that a topic is offered and asked with.
+
+    `deadline_s` [s] of steady time without a message: the middleware tells the readers. It is the
+    lease of the writer's liveliness too, which only its messages renew. None: nobody is told.
+    """
 
     depth: int
     reliable: bool = True
     latched: bool = False
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,8 @@ class Process:
 
 MODES = ("collect", "evaluate", "probe", "learn")
 STREAM = Qos(5)
-COMMAND = Qos(1)
+# Far beyond what a busy machine makes of a control period: the driver's watchdogs come first.
+COMMAND = Qos(1, deadline_s=2.0)
 LATCHED = Qos(1, latched=True)
 TF_STATIC = Qos(1, latched=True)
 EVERY_NODE = "every node"

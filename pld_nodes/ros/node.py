@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.duration import Duration
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
 from pld.config import from_mapping
@@ -35,11 +37,15 @@ UNCOUNTED = 2**63
 
 def qos_profile(qos: graph.Qos) -> QoSProfile:
     """The table's quality of service as rclpy's."""
-    return QoSProfile(
+    profile = QoSProfile(
         depth=qos.depth,
         reliability=ReliabilityPolicy.RELIABLE if qos.reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if qos.latched else DurabilityPolicy.VOLATILE,
     )
+    if qos.deadline_s is not None:
+        profile.deadline = profile.liveliness_lease_duration = Duration(seconds=qos.deadline_s)
+        profile.liveliness = LivelinessPolicy.MANUAL_BY_TOPIC
+    return profile
 
 
 def message_class(type_name: str) -> type:
@@ -89,15 +95,29 @@ class GraphNode(Node):
         return self.create_publisher(message_class(row.type), name, qos_profile(row.qos))
 
     def subscribe(
-        self, name: str, callback: Callable[..., None], *, raw: bool = False, depth: int = 1
+        self,
+        name: str,
+        callback: Callable[..., None],
+        *,
+        raw: bool = False,
+        depth: int = 1,
+        on_silence: Callable[[], None] | None = None,
     ) -> Subscription[Any]:
-        """A subscription to a topic that the table lets this node read; `depth` at least."""
+        """A subscription to a topic that the table lets this node read; `depth` at least.
+
+        `on_silence` is called when the middleware misses a message or the writer's sign of life.
+        """
         row = graph.topic(name)
         if name not in graph.read_by(self.get_name()):
             raise ConfigError(f"{self.get_name()} may not read {name!r}: it is not in its row")
         qos = dataclasses.replace(row.qos, depth=max(row.qos.depth, depth))
         return self.create_subscription(
-            message_class(row.type), name, callback, qos_profile(qos), raw=raw
+            message_class(row.type),
+            name,
+            callback,
+            qos_profile(qos),
+            raw=raw,
+            event_callbacks=None if on_silence is None else _silence_events(on_silence),
         )
 
     def diagnose(self, t_ns: int, level: int, message: str, **values: object) -> None:
@@ -122,6 +142,18 @@ class GraphNode(Node):
 
     def shutdown(self) -> None:
         """Let go of devices; called once before the process ends."""
+
+
+def _silence_events(on_silence: Callable[[], None]) -> SubscriptionEventCallbacks:
+    """The middleware's own signs of a writer that stopped: deadline missed, liveliness lost."""
+
+    def on_liveliness(status: Any) -> None:
+        if status.not_alive_count_change > 0:
+            on_silence()
+
+    return SubscriptionEventCallbacks(
+        deadline=lambda status: on_silence(), liveliness=on_liveliness
+    )
 
 
 def sequence_of(info: dict[str, Any]) -> int | None:
