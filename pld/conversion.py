@@ -106,17 +106,25 @@ def _limits_file(name: str) -> Path:
     return Path(name) if Path(name).exists() else Path(__file__).parents[1] / name
 
 
+def rules_of(folder: Path, limits: Path | None = None) -> tuple[SafetyLimits, ActionSpec]:
+    """Limits and action contract of the run that the episode in `folder` belongs to.
+
+    `limits` replaces the file that the run names. Raises ContractError where it names none.
+    """
+    parameters = load_verdict(folder).parameters
+    try:
+        path = limits or _limits_file(parameters["limits"])
+        return load_limits(path), ActionSpec(rate_hz=float(parameters["rate_hz"]))
+    except KeyError as error:
+        raise ContractError(f"its run names no {error.args[0]}") from error
+
+
 def _row(folder: Path, output: Path, limits: Path | None) -> ConversionRow:
     counted = outcome(folder)
     if counted != "success":
         return ConversionRow(folder.name, counted)
-    parameters = load_verdict(folder).parameters
     try:
-        path = limits or _limits_file(parameters["limits"])
-        spec = ActionSpec(rate_hz=float(parameters["rate_hz"]))
-        converted = convert(folder, load_limits(path), spec)
-    except KeyError as error:
-        return ConversionRow(folder.name, "refused", problem=f"its run names no {error.args[0]}")
+        converted = convert(folder, *rules_of(folder, limits))
     except PldError as error:
         return ConversionRow(folder.name, "refused", problem=str(error))
     episode = converted.episode

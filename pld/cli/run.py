@@ -60,6 +60,43 @@ def compare(
 
 
 @app.command()
+def parity(
+    run_dir: Annotated[Path, typer.Argument(help="a folder that `pld up` made")],
+    json_file: JsonFile = None,
+) -> None:
+    """Does executed == filter(choose(base, residual, human)) hold at every step of every bag?"""
+    import json
+
+    from pld.cli.screen import wide_console
+    from pld.conversion import rules_of
+    from pld.parity import check
+    from pld.recording.reader import read_episode
+    from pld.run_folder import closed_folders
+
+    found = {f.name: check(read_episode(f), *rules_of(f)) for f in closed_folders(run_dir)}
+    differing = {name: p for name, p in found.items() if not p.holds}
+    figures = {
+        "episodes": len(found),
+        "choices": sum(p.choices for p in found.values()),
+        "commands": sum(p.commands for p in found.values()),
+        "unanswered_steps": sum(len(p.unanswered) for p in found.values()),
+        "episodes_that_differ": sorted(differing),
+    }
+    console = wide_console()
+    console.print(
+        f"{figures['episodes']} episodes: {figures['choices']} choices and {figures['commands']} "
+        f"commands computed again from what was recorded, {figures['unanswered_steps']} steps that "
+        f"nobody answered; {len(differing)} episodes differ"
+    )
+    for name, checked in differing.items():
+        console.print(f"{name}: choices {checked.different_choices}, ", end="")
+        console.print(f"commands {checked.different_commands}")
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=1) + "\n")
+    raise typer.Exit(1 if differing or not found else 0)
+
+
+@app.command()
 def sheet(
     run_dir: Annotated[Path, typer.Argument(help="a folder that `pld up` made")],
     episode: Annotated[int, typer.Option(help="which episode; -1: the first success")] = -1,

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from pld import cadence, contact_sheet, parity
+from pld.cli.run import app
 from pld.contract import CAMERAS, ActionSpec
 from pld.recording.reader import Episode, read_episode
 from pld.run_folder import episode_folders, success_rows
@@ -199,3 +201,12 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+def test_the_command_line_computes_every_decision_again(run: Run, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["parity", str(run.folder), "--json", str(tmp_path / "p.json")])
+    assert done.exit_code == 0, done.output
+    figures = json.loads((tmp_path / "p.json").read_text())
+    assert figures["episodes"] == 1
+    assert figures["commands"] > 50
+    assert figures["episodes_that_differ"] == []
