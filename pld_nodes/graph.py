@@ -203,6 +203,9 @@ TOPICS: tuple[Topic, ...] = (
     Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", EVERY_NODE, ("safety_node",)),
 )
 
+# What every run has at every control step or picture, between episodes too.
+STREAMED = tuple(t.name for t in TOPICS if t.stale_after_ms and t.producer != "teleop_node")
+
 SIM_ONLY = (Deployment.SIM,)
 BY_HAND = ()
 PROCESSES: tuple[Process, ...] = (

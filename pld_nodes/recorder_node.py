@@ -51,6 +51,7 @@ class RecorderNode(GraphNode):
                 config.output_dir,
                 config.min_free_bytes,
                 writer=WriterConfig(compression=config.compression),
+                awaited=frozenset(names[name] for name in graph.STREAMED),
             ),
             {names[row.name]: recorded_topic(row, names[row.name]) for row in rows},
             self._describe_run,

@@ -55,13 +55,18 @@ class SessionStatus:
 
 @dataclass(frozen=True)
 class SessionConfig:
-    """Where bags go and what they need; `run_dir` gets `episodes/<episode_id>/`."""
+    """Where bags go and what they need; `run_dir` gets `episodes/<episode_id>/`.
+
+    Nobody is told that an episode is being recorded before each of the topics `awaited` has been
+    heard once: on a busy machine a reader may be found later than the first step.
+    """
 
     run_dir: Path
     min_free_bytes: int = MIN_FREE_BYTES
     drain_s: float = 0.25
     drain_limit_s: float = 3.0
     writer: WriterConfig = field(default_factory=WriterConfig)
+    awaited: frozenset[str] = frozenset()
 
 
 class RecordingSession:
@@ -88,6 +93,7 @@ class RecordingSession:
         self._run = RunDescription()
         self._update: EpisodeUpdate | None = None
         self._drain: Drain | None = None
+        self._awaited = set(config.awaited)
         self.status = SessionStatus()
         for topic in topics.values():
             decoder(topic.type, topic.schema)
@@ -118,8 +124,10 @@ class RecordingSession:
             self._follow(self._decoded(topic, message), message)
         self._latched.keep(message)
         self._activity.on_message(message)
+        self._awaited.discard(message.topic)
         if self._writer is not None:
             self._writer.put(message)
+            self._announce()
         if self._drain is not None:
             self._drain.on_message(message)
         if self._writer is not None and self._writer.failure:
@@ -164,9 +172,14 @@ class RecordingSession:
                     round(self._config.drain_limit_s * 1e9),
                 )
 
+    def _announce(self) -> None:
+        """Tell that the open episode is being recorded, once everybody has been heard."""
+        if self.status.state is RecorderState.IDLE and not self._awaited:
+            self._tell(RecorderState.RECORDING)
+
     def _open(self, update: EpisodeUpdate, now_ns: int) -> None:
         folder = self.episodes_folder / update.episode_id
-        self.status = SessionStatus(RecorderState.RECORDING, update.episode_id, str(folder))
+        self.status = SessionStatus(RecorderState.IDLE, update.episode_id, str(folder))
         self._update, self._drain = update, None
         try:
             if not _SAFE_ID.fullmatch(update.episode_id):
@@ -187,6 +200,7 @@ class RecordingSession:
             return
         for kept in self._latched.messages(now_ns):
             writer.put(kept)
+        self._announce()
 
     def _fail_to_open(self, error: RecordingError | OSError) -> None:
         text = describe(error) if isinstance(error, OSError) else str(error)

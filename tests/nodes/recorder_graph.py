@@ -36,6 +36,7 @@ from pld_nodes.ros.messages import header  # noqa: E402
 from pld_nodes.ros.node import message_class, qos_profile  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
+HELLO_S = 1.0
 CAMERAS = ("third_person", "wrist")
 
 
@@ -101,6 +102,13 @@ class SmallGraph:
         """Whether the recorder listens to every topic and is heard."""
         listening = all(p.get_subscription_count() for p in self._publishers.values())
         return listening and self.node.count_publishers("recorder/status") > 0
+
+    def say_hello(self) -> None:
+        """Let the recorder hear everybody who streams, well before an episode."""
+        self._publish_images(0)
+        self._publish_step()
+        self.wait(lambda: False, HELLO_S)
+        self.published.clear()
 
     def publish(self, name: str, message: Any) -> None:
         self._publishers[name].publish(message)

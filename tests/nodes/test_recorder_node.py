@@ -48,6 +48,7 @@ def test_two_episodes_of_raw_images_are_recorded_without_a_loss(
     run_dir = tmp_path / "run"
     recorder = start_recorder(run_dir, domain)
     assert small_graph.wait(small_graph.is_matched), stop(recorder)
+    small_graph.say_hello()
     for episode_id in ("e0", "e1"):
         small_graph.published.clear()
         begin(small_graph, episode_id)
@@ -72,6 +73,7 @@ def test_a_terminated_recorder_closes_the_episode_with_the_supervisors_reason(
     run_dir = tmp_path / "run"
     recorder = start_recorder(run_dir, domain)
     assert small_graph.wait(small_graph.is_matched), stop(recorder)
+    small_graph.say_hello()
     begin(small_graph, "e0")
     small_graph.run_for(0.5)
     (run_dir / "termination.json").write_text(json.dumps({"reason": "node_lost:vla_node"}))
@@ -87,6 +89,7 @@ def test_a_killed_recorder_leaves_a_bag_that_can_be_recovered(
     run_dir = tmp_path / "run"
     recorder = start_recorder(run_dir, domain)
     assert small_graph.wait(small_graph.is_matched), stop(recorder)
+    small_graph.say_hello()
     begin(small_graph, "e0")
     small_graph.run_for(2.0)
     stop(recorder, signal.SIGKILL)

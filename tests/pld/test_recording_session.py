@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pld.recording.camera_check import camera_name
 from pld.recording.drain import ACTIVE_WITHIN_NS, Activity, Drain
 from pld.recording.run_files import describe_run, termination_reason
 from pld.recording.sequences import SequenceTracker
-from pld.recording.session import RecorderState, RecordingSession
+from pld.recording.session import RecorderState, RecordingSession, SessionConfig
 from pld.recording.verdict import Verdict, load_verdict
 from tests.pld.recording_stream import (
     ARM,
@@ -22,6 +23,7 @@ from tests.pld.recording_stream import (
     Stream,
     arm_cdr,
     cdr,
+    image_cdr,
     record,
     session,
     settle,
@@ -42,6 +44,23 @@ def test_a_new_episode_opens_a_bag_in_resetting_or_running(tmp_path: Path, state
     recorder, stream = session(tmp_path), Stream()
     recorder.on_message(stream.message(EPISODE, status_cdr(NS, "e0", state)))
     assert (recorder.status.state, recorder.status.episode_id) == (RecorderState.RECORDING, "e0")
+    recorder.shutdown("shutdown")
+
+
+def test_recording_is_told_once_everybody_who_streams_was_heard(tmp_path: Path) -> None:
+    config = SessionConfig(tmp_path, min_free_bytes=1_000_000, awaited=frozenset({ARM, FRONT}))
+    recorder, stream = session(tmp_path, config=config), Stream()
+    image = image_cdr(NS, np.zeros((2, 2, 3), np.uint8))
+    recorder.on_message(stream.message(EPISODE, status_cdr(NS, "e0", 1)))
+    seen = [recorder.status.state]
+    for name, message in ((ARM, arm_cdr(NS, 1)), (FRONT, image)):
+        recorder.on_message(stream.message(name, message))
+        seen.append(recorder.status.state)
+    assert seen == [RecorderState.IDLE, RecorderState.IDLE, RecorderState.RECORDING]
+    recorder.shutdown("shutdown")
+    assert recorder.status.state is RecorderState.CLOSED
+    recorder.on_message(stream.message(EPISODE, status_cdr(NS, "e1", 1)))
+    assert (recorder.status.state, recorder.status.episode_id) == (RecorderState.RECORDING, "e1")
     recorder.shutdown("shutdown")
 
 
