@@ -81,8 +81,7 @@ class Process:
 
 MODES = ("collect", "evaluate", "probe", "learn")
 STREAM = Qos(5)
-# Far beyond what a busy machine makes of a control period: the driver's watchdogs come first.
-COMMAND = Qos(1, deadline_s=2.0)
+COMMAND = Qos(1, deadline_s=2.0)  # the driver's own watchdogs come first
 LATCHED = Qos(1, latched=True)
 TF_STATIC = Qos(1, latched=True)
 EVERY_NODE = "every node"
@@ -203,7 +202,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", EVERY_NODE, ("safety_node",)),
 )
 
-# What every run has at every control step or picture, between episodes too.
+# What every run has, between episodes too.
 STREAMED = tuple(t.name for t in TOPICS if t.stale_after_ms and t.producer != "teleop_node")
 
 SIM_ONLY = (Deployment.SIM,)

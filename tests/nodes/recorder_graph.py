@@ -37,6 +37,7 @@ from pld_nodes.ros.node import message_class, qos_profile  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 HELLO_S = 1.0
+STARTED: list[subprocess.Popen[str]] = []
 CAMERAS = ("third_person", "wrist")
 
 
@@ -45,7 +46,7 @@ def start_recorder(run_dir: Path, domain: int, **parameters: object) -> subproce
     command = [sys.executable, "-m", "pld_nodes.recorder_node", "--ros-args", "-r", "__ns:=/pld"]
     for name, value in {"output_dir": run_dir, "deployment": "sim", **parameters}.items():
         command += ["-p", f"{name}:={value}"]
-    return subprocess.Popen(
+    recorder = subprocess.Popen(
         command,
         cwd=ROOT,
         env=environment_of(domain),
@@ -53,6 +54,16 @@ def start_recorder(run_dir: Path, domain: int, **parameters: object) -> subproce
         stderr=subprocess.STDOUT,
         text=True,
     )
+    STARTED.append(recorder)
+    return recorder
+
+
+def kill_started() -> None:
+    """A failed test leaves no recorder behind that would answer in the next one's place."""
+    while STARTED:
+        recorder = STARTED.pop()
+        recorder.kill()
+        recorder.wait()
 
 
 def environment_of(domain: int) -> dict[str, str]:
@@ -105,8 +116,7 @@ class SmallGraph:
 
     def say_hello(self) -> None:
         """Let the recorder hear everybody who streams, well before an episode."""
-        self._publish_images(0)
-        self._publish_step()
+        self.run_for(HELLO_S)
         self.wait(lambda: False, HELLO_S)
         self.published.clear()
 

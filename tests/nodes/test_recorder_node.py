@@ -15,7 +15,7 @@ from pld.recording.recover import RecoverResult, recover_episode
 from pld.recording.schemas import installed_hash
 from pld.recording.verdict import Verdict, load_verdict
 from pld.recording.verify import verify_episode
-from tests.nodes.recorder_graph import SmallGraph, start_recorder, stop
+from tests.nodes.recorder_graph import SmallGraph, kill_started, start_recorder, stop
 
 RUNNING, ENDED = EpisodeStatus.RUNNING, EpisodeStatus.ENDED
 
@@ -24,6 +24,7 @@ RUNNING, ENDED = EpisodeStatus.RUNNING, EpisodeStatus.ENDED
 def domain() -> Iterator[int]:
     with domain_id() as found:
         yield int(found)
+        kill_started()
 
 
 @pytest.fixture
