@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from pld_interfaces.msg import (
@@ -13,13 +13,14 @@ from pld_interfaces.msg import (
     RecorderStatus,
     ResidualAction,
     Reward,
+    SafetyStatus,
 )
 from std_srvs.srv import Trigger
 
 from pld.errors import ConfigError
 from pld.probing.answers import Answers
 from pld.probing.arbitrator import NEVER, Offers, choose
-from pld.probing.episode import Episode, EpisodePlan, Want, begin, end, on_done, on_reward, on_step
+from pld.probing.episode import Episode, Want, begin, end, on_done, on_reward, on_step
 from pld.probing.horizon import latest_takeover
 from pld.probing.resumption import Resumption
 from pld.safety.watchdog import StepGuard
@@ -28,51 +29,9 @@ from pld.types import ControlMode, EpisodeState, Outcome
 from pld_nodes.errands import PREPARING, Errands, Replies
 from pld_nodes.graph import MODES
 from pld_nodes.override import Desk, Override
+from pld_nodes.plan import ArbitratorConfig, make_plan
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import EXIT_FAILED, GraphNode, run_node
-
-OPERATOR_TIMEOUT_S = 3600.0
-
-
-@dataclass(frozen=True)
-class ArbitratorConfig:
-    """Parameters of the node. `scene` says who lays the objects: a service or the operator.
-
-    `latest_takeover` is the last step at which the specialist takes over; NEVER: there is none. In
-    mode `learn` a learner says so: alpha * T, T being what it has seen of the base. `success_steps`
-    successes in a row end an episode.
-    """
-
-    task: str
-    run: str
-    mode: str = "collect"
-    episodes: int = 10
-    first_episode: int = 0
-    seed: int = 0
-    rate_hz: float = 20.0
-    horizon_s: float = 0.0
-    scene: str = "service"
-    latest_takeover: int = NEVER
-    alpha: float = 0.6
-    success_steps: int = 3
-
-
-def make_plan(config: ArbitratorConfig) -> EpisodePlan:
-    """The run's plan from the node's parameters; an operator has an hour to lay the scene."""
-    facts = task_facts(config.task)
-    by_hand = config.scene == "operator"
-    return EpisodePlan(
-        config.run,
-        config.episodes,
-        config.seed,
-        config.horizon_s or facts.horizon_s,
-        config.rate_hz,
-        first_episode=config.first_episode,
-        scene_timeout_s=OPERATOR_TIMEOUT_S if by_hand else 30.0,
-        success_steps=config.success_steps,
-        grasped_at_start=facts.grasped_at_start,
-        latest_takeover=config.latest_takeover,
-    )
 
 
 class ArbitratorNode(GraphNode):
@@ -103,8 +62,10 @@ class ArbitratorNode(GraphNode):
         self.subscribe("teleop/action", self._override.on_human)
         self.subscribe("task/reward", self._on_reward)
         self.subscribe("recorder/status", self._on_recorder)
+        self.subscribe("safety/status", self._on_safety)
         self.subscribe("learner/weights", self._on_weights)
         self._latest_takeover = config.latest_takeover
+        self._recorded, self._latched = "", False
         self.create_service(Trigger, "~/scene_ready", self._on_scene_ready)
         self.create_service(Trigger, "~/abort", self._on_abort)
 
@@ -115,8 +76,10 @@ class ArbitratorNode(GraphNode):
         mode = ControlMode(msg.control_mode)
         if self._episode.index < 0:
             self._advance(begin(self._episode, self._t_ns))
+        halts = {"paused": paused, "latched": self._latched}
+        self._run_if_recorded()
         self._advance(
-            on_step(self._episode, self._t_ns, msg.step, mode, answered=answered, paused=paused)
+            on_step(self._episode, self._t_ns, msg.step, mode, answered=answered, **halts)
         )
         self._errands.pursue(self._episode.want, mode, self._episode.seed)
         if self._episode.want is Want.FINISH:
@@ -178,9 +141,18 @@ class ArbitratorNode(GraphNode):
             self._publish_status()
             self.finish(EXIT_FAILED)
         elif msg.state == RecorderStatus.RECORDING:
-            self._done(Want.RECORD)
+            self._recorded = msg.episode_id
+            self._run_if_recorded()
         elif msg.state == RecorderStatus.CLOSED:
             self._done(Want.CLOSE_RECORD)
+
+    def _run_if_recorded(self) -> None:
+        """An episode that is being recorded begins, unless safety holds the arm."""
+        if self._recorded == self._episode.episode_id and not self._latched:
+            self._done(Want.RECORD)
+
+    def _on_safety(self, msg: SafetyStatus) -> None:
+        self._latched = bool(msg.latched)
 
     def _on_weights(self, msg: PolicyWeights) -> None:
         """A learner's weights: from the next episode on the takeover is drawn within alpha T."""

@@ -85,6 +85,7 @@ COMMAND = Qos(1, deadline_s=2.0)  # the driver's own watchdogs come first
 LATCHED = Qos(1, latched=True)
 TF_STATIC = Qos(1, latched=True)
 EVERY_NODE = "every node"
+ARBITRATOR = ("arbitrator_node",)
 SEEING = ("vla_node", "residual_node", "reward_node")
 
 
@@ -134,23 +135,8 @@ TOPICS: tuple[Topic, ...] = (
         (),
         STREAM,
     ),
-    Topic(
-        "residual/action",
-        f"{PLD}/ResidualAction",
-        "residual_node",
-        ("arbitrator_node",),
-        (),
-        STREAM,
-    ),
-    Topic(
-        "teleop/action",
-        f"{PLD}/HumanAction",
-        "teleop_node",
-        ("arbitrator_node",),
-        (),
-        STREAM,
-        150.0,
-    ),
+    Topic("residual/action", f"{PLD}/ResidualAction", "residual_node", ARBITRATOR, (), STREAM),
+    Topic("teleop/action", f"{PLD}/HumanAction", "teleop_node", ARBITRATOR, (), STREAM, 150.0),
     Topic(
         "arbitrator/choice",
         f"{PLD}/Choice",
@@ -169,7 +155,9 @@ TOPICS: tuple[Topic, ...] = (
         COMMAND,
         100.0,
     ),
-    Topic("safety/status", f"{PLD}/SafetyStatus", "safety_node", (), ("twin_node",), STREAM),
+    Topic(
+        "safety/status", f"{PLD}/SafetyStatus", "safety_node", ARBITRATOR, ("twin_node",), STREAM
+    ),
     Topic(
         "episode",
         f"{PLD}/EpisodeStatus",
@@ -178,7 +166,7 @@ TOPICS: tuple[Topic, ...] = (
         ("teleop_node",),
         LATCHED,
     ),
-    Topic("task/reward", f"{PLD}/Reward", "reward_node", ("arbitrator_node",), (), STREAM),
+    Topic("task/reward", f"{PLD}/Reward", "reward_node", ARBITRATOR, (), STREAM),
     Topic(
         "recorder/status",
         f"{PLD}/RecorderStatus",

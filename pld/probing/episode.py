@@ -13,7 +13,7 @@ from pld.probing.arbitrator import NEVER
 from pld.probing.horizon import takeover_of_seed
 from pld.types import ControlMode, EpisodeState, Outcome
 
-ROBOT_FAULT = "robot_fault"
+ROBOT_FAULT, SAFETY_LATCHED = "robot_fault", "safety_latched"
 NOTICE_STEPS = 2
 """Steps between the decision to run and the first step, so that everybody has heard of it."""
 
@@ -66,7 +66,10 @@ class EpisodePlan:
 
 @dataclass(frozen=True)
 class Episode:
-    """The current episode and what it waits for."""
+    """The current episode and what it waits for.
+
+    `halted_ns`: since when a fault or a latched stop keeps it from beginning; -1 when nothing does.
+    """
 
     plan: EpisodePlan
     index: int = -1
@@ -77,6 +80,7 @@ class Episode:
     starved: int = 0
     starved_total: int = 0
     paused: int = 0
+    halted_ns: int = -1
     successes: int = 0
     outcome: Outcome = Outcome.UNLABELLED
     termination_reason: str = ""
@@ -152,15 +156,21 @@ def on_step(
     *,
     answered: bool,
     paused: bool = False,
+    latched: bool = False,
 ) -> Episode:
     """One control step passed; `answered` says whether the step before it had a base action.
 
-    `paused`: on the step before, the arm held for the operator's sake.
+    `paused`: on the step before, the arm held for the operator's sake. `latched`: safety holds the
+    arm until the operator clears it; no episode begins meanwhile.
     """
     if mode is ControlMode.FAULT and episode.state is EpisodeState.RUNNING:
         return end(episode, t_ns, Outcome.FAILURE, ROBOT_FAULT)
-    if mode is ControlMode.FAULT and episode.state is EpisodeState.RESETTING:
-        return _await_recovery(episode, t_ns)
+    if episode.state is EpisodeState.RESETTING and not episode.finished:
+        if mode is ControlMode.FAULT or latched:
+            reason = ROBOT_FAULT if mode is ControlMode.FAULT else SAFETY_LATCHED
+            return _await_recovery(episode, t_ns, reason)
+        if episode.halted_ns >= 0:
+            episode = replace(episode, since_ns=t_ns, halted_ns=-1)
     if episode.state is EpisodeState.RUNNING:
         if paused:
             return _paused_step(episode, t_ns)
@@ -172,11 +182,12 @@ def on_step(
     return episode
 
 
-def _await_recovery(episode: Episode, t_ns: int) -> Episode:
+def _await_recovery(episode: Episode, t_ns: int, reason: str) -> Episode:
     """Between episodes a fault waits for the operator, but not for ever."""
-    if t_ns - episode.since_ns > episode.plan.fault_timeout_s * 1e9:
-        return _give_up(episode, ROBOT_FAULT)
-    return episode
+    halted_ns = t_ns if episode.halted_ns < 0 else episode.halted_ns
+    if t_ns - halted_ns > episode.plan.fault_timeout_s * 1e9:
+        return _give_up(episode, reason)
+    return replace(episode, halted_ns=halted_ns)
 
 
 def _patience_s(episode: Episode) -> float:

@@ -126,13 +126,32 @@ def test_a_robot_fault_ends_the_running_episode() -> None:
 
 
 def test_a_robot_fault_while_resetting_waits_for_the_operator_but_not_for_ever() -> None:
-    episode = begin(Episode(PLAN), 0)
-    waiting = on_step(episode, int(119e9), 1, ControlMode.FAULT, answered=True)
-    assert waiting == episode
-    episode = on_step(waiting, int(121e9), 2, ControlMode.FAULT, answered=True)
+    waiting = on_step(begin(Episode(PLAN), 0), 0, 1, ControlMode.FAULT, answered=True)
+    waiting = on_step(waiting, int(119e9), 2, ControlMode.FAULT, answered=True)
+    assert (waiting.want, waiting.finished) == (Want.RESET_ARM, False)
+    episode = on_step(waiting, int(121e9), 3, ControlMode.FAULT, answered=True)
     assert episode.finished
     assert episode.failed
     assert episode.termination_reason == "robot_fault"
+
+
+def test_a_latched_stop_keeps_the_next_episode_waiting_and_says_so_in_the_end() -> None:
+    waiting = on_step(
+        begin(Episode(PLAN), 0), 0, 1, ControlMode.HOLDING, answered=True, latched=True
+    )
+    waiting = on_step(waiting, int(119e9), 2, ControlMode.HOLDING, answered=True, latched=True)
+    assert not waiting.finished
+    late = on_step(waiting, int(121e9), 3, ControlMode.HOLDING, answered=True, latched=True)
+    assert (late.failed, late.termination_reason) == (True, "safety_latched")
+
+
+def test_after_a_recovery_the_time_to_reset_begins_anew() -> None:
+    waiting = on_step(begin(Episode(PLAN), 0), 0, 1, ControlMode.FAULT, answered=True)
+    waiting = on_step(waiting, int(100e9), 2, ControlMode.FAULT, answered=True)
+    recovered = on_step(waiting, int(101e9), 3, ControlMode.HOLDING, answered=True)
+    assert (recovered.finished, recovered.since_ns) == (False, int(101e9))
+    assert not on_step(recovered, int(130e9), 4, ControlMode.HOLDING, answered=True).finished
+    assert on_step(recovered, int(132e9), 5, ControlMode.HOLDING, answered=True).failed
 
 
 def test_a_task_that_starts_with_a_grasp_closes_the_hand_on_the_laid_scene() -> None:
