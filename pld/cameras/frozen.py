@@ -14,11 +14,16 @@ TRAVEL_M = 0.02
 
 @dataclass(frozen=True)
 class Picture:
-    """The picture that a camera shows: its checksum, and where EE was in O when it was new [m]."""
+    """The picture that a camera shows: its checksum, and where EE was in O when it was new [m].
+
+    `repeated`: it has come again under another stamp. One that has not may merely be late, which is
+    for the limit on its age to judge.
+    """
 
     stamp_ns: int
     checksum: int
     p_m: Array
+    repeated: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,13 @@ class FrozenPictures:
             if before is None or before.checksum != checksum:
                 shown[camera] = Picture(image.t_ns, checksum, p_m)
             else:
-                shown[camera] = replace(before, stamp_ns=image.t_ns)
+                shown[camera] = replace(before, stamp_ns=image.t_ns, repeated=True)
         return replace(self, shown=shown)
 
     def frozen(self, p_m: Array) -> list[str]:
-        """Cameras whose picture is older than the hand's last `travel_m`."""
+        """Cameras that repeat a picture from before the hand's last `travel_m`."""
         return [
             camera
             for camera, picture in self.shown.items()
-            if float(np.linalg.norm(p_m - picture.p_m)) > self.travel_m
+            if picture.repeated and float(np.linalg.norm(p_m - picture.p_m)) > self.travel_m
         ]

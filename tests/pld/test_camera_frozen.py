@@ -46,3 +46,8 @@ def test_one_camera_does_not_speak_for_the_other() -> None:
 def test_a_picture_that_moves_again_is_alive_again() -> None:
     pictures, p_m = after((1, 7, 0.0), (2, 7, 0.05), (3, 8, 0.06), (4, 9, 0.07))
     assert pictures.frozen(p_m) == []
+
+
+def test_a_picture_that_is_only_late_is_not_called_frozen() -> None:
+    pictures, p_m = after((1, 7, 0.0), (1, 7, 0.03), (1, 7, 0.06))
+    assert pictures.frozen(p_m) == []
