@@ -40,8 +40,7 @@ def experience(folder: Path, view: LearnerView) -> Episode:
 
     An episode without a specialist is learned from whole, as the base's. It ends with its last
     decision that has a successor; a success, and a fault of the arm, with the decision that led to
-    it. Raises
-    ContractError for an episode in which no policy acted or another base did.
+    it. Raises ContractError for an episode in which no policy acted or another base did.
     """
     recorded = read_episode(folder)
     last = recorded.updates[-1].value

@@ -92,8 +92,7 @@ def _record(demo: Demo, name: str, episodes: int, seed: int, say: Say, *more: st
         words = [f"resume:={name}", *where]
     else:
         settings = [f"task:={demo.task}", f"rate_hz:={RATE_HZ:g}", f"seed:={seed}", f"run:={name}"]
-        settings.append("unattended:=true")
-        words = [*settings, *where, *more]
+        words = [*settings, "unattended:=true", *where, *more]
         if not any(word.startswith("mode:=") for word in more):
             words.append("mode:=evaluate")
     code, _ = execute(parse_arguments(Deployment.SIM, words), Deployment.SIM, say)

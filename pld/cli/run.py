@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pld.files import write_json_atomically
+
 app = typer.Typer(help="Read a run folder: success by region, contact sheets.")
 JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the figures here")]
 
@@ -17,7 +19,6 @@ def summary(
     json_file: JsonFile = None,
 ) -> None:
     """Success by region with Wilson 95 % intervals."""
-    import json
     from dataclasses import asdict
 
     from rich.table import Table
@@ -37,7 +38,7 @@ def summary(
     lost = sum(verdict.lost for verdict in found)
     console.print(f"{len(found)} episodes closed, {lost} messages lost, bags in {run_dir}/episodes")
     if json_file is not None:
-        json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+        write_json_atomically(json_file, [asdict(row) for row in rows])
 
 
 @app.command()
@@ -47,8 +48,6 @@ def compare(
     json_file: JsonFile = None,
 ) -> None:
     """The same policy on the same starts: through the graph, and in the lockstep twin."""
-    import json
-
     from pld.cli.screen import wide_console
     from pld.cli.tables import deployed_table
     from pld.run_evaluation import deployed
@@ -56,7 +55,7 @@ def compare(
     found = deployed(run_dir, evaluation)
     wide_console().print(deployed_table(found))
     if json_file is not None:
-        json_file.write_text(json.dumps(found.as_json(), indent=1) + "\n")
+        write_json_atomically(json_file, found.as_json())
 
 
 @app.command()
@@ -65,8 +64,6 @@ def parity(
     json_file: JsonFile = None,
 ) -> None:
     """Does executed == filter(choose(base, residual, human)) hold at every step of every bag?"""
-    import json
-
     from pld.cli.screen import wide_console
     from pld.conversion import rules_of
     from pld.parity import check
@@ -92,7 +89,7 @@ def parity(
         console.print(f"{name}: choices {checked.different_choices}, ", end="")
         console.print(f"commands {checked.different_commands}")
     if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=1) + "\n")
+        write_json_atomically(json_file, figures)
     raise typer.Exit(1 if differing or not found else 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -20,13 +21,12 @@ def rate_table(summary: dict[str, Any]) -> Table:
         table.add_column(column)
     for rate in summary["rates"]:
         low, high = rate["wilson_95"]
-        regions = ", ".join(f"{r} {k}/{n}" for r, (k, n) in rate["regions"].items())
         table.add_row(
             rate["task"],
             rate["name"],
             f"{rate['successes']}/{rate['trials']}",
             f"[{low:.3f}, {high:.3f}]".replace("[", r"\["),
-            regions,
+            _by_region(rate["regions"]),
             f"{rate['median_success_steps']:.0f}",
         )
     return table
@@ -73,9 +73,8 @@ def before_after_table(figures: dict[str, Any]) -> Table:
     for name in ("before", "after"):
         rate = figures[name]
         low, high = rate["wilson_95"]
-        regions = ", ".join(f"{r} {k}/{n}" for r, (k, n) in rate["regions"].items())
         count = f"{rate['successes']}/{rate['trials']}"
-        table.add_row(rate["name"], count, f"{low:.2f} to {high:.2f}", regions)
+        table.add_row(rate["name"], count, f"{low:.2f} to {high:.2f}", _by_region(rate["regions"]))
     pair = figures["paired"]
     table.caption = (
         f"{figures['probing_successes']} of {figures['probing_episodes']} probing episodes were "
@@ -93,7 +92,7 @@ def deployed_table(found: Deployed) -> Table:
     for name, evaluation in (("lockstep", found.lockstep), ("graph", found.graph)):
         rate = evaluation.rate
         low, high = rate.interval
-        regions = ", ".join(f"{r} {v.k}/{v.n}" for r, v in evaluation.regions.items())
+        regions = _by_region({r: (v.k, v.n) for r, v in evaluation.regions.items()})
         steps = f"{evaluation.median_success_steps:.0f}"
         table.add_row(name, f"{rate.k}/{rate.n}", f"{low:.2f} to {high:.2f}", regions, steps)
     pair = found.pair
@@ -104,3 +103,8 @@ def deployed_table(found: Deployed) -> Table:
         f"only graph {pair.only_second}, exact p {pair.p_value:.2g}; ends (lockstep/graph): {ends}"
     )
     return table
+
+
+def _by_region(regions: Mapping[str, Sequence[int]]) -> str:
+    """Successes of trials by region of the start, in one line."""
+    return ", ".join(f"{region} {k}/{n}" for region, (k, n) in regions.items())
