@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pld.recording.reader import Episode
+from pld.errors import RecordingError
+from pld.recording.reader import Episode, read_episode
+from pld.run_folder import closed_folders
 from pld.types import Array
 
 
@@ -34,6 +37,46 @@ def command_period_ms(applied: Applied) -> Array:
     consecutive = np.diff(applied.step) == 1
     period_ms: Array = np.diff(applied.t_ns)[consecutive] / 1e6
     return period_ms
+
+
+@dataclass(frozen=True)
+class RunCadence:
+    """How a whole run kept its pace: robot time between executed commands of consecutive steps.
+
+    `starved` control steps had no base action of their own, `held` were told to keep the pose.
+    """
+
+    run: str
+    episodes: int
+    steps: int
+    starved: int
+    held: int
+    lost: int
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+def run_cadence(run_dir: Path) -> RunCadence:
+    """The cadence of a run's closed episodes; RecordingError where no command was executed."""
+    episodes = [read_episode(folder) for folder in closed_folders(run_dir)]
+    found = [command_period_ms(applied_commands(e)) for e in episodes]
+    period_ms = np.concatenate([np.zeros(0), *found])
+    if not period_ms.size:
+        raise RecordingError(f"{str(run_dir)!r} holds no two commands in a row; nothing to time")
+    figures = [e.verdict.steps for e in episodes]
+    p50, p99, largest = (float(v) for v in np.percentile(period_ms, (50, 99, 100)))
+    return RunCadence(
+        run=run_dir.name,
+        episodes=len(episodes),
+        steps=sum(f.steps for f in figures),
+        starved=sum(f.starved_steps for f in figures),
+        held=sum(f.held_steps for f in figures),
+        lost=sum(e.verdict.lost for e in episodes),
+        p50_ms=p50,
+        p99_ms=p99,
+        max_ms=largest,
+    )
 
 
 def camera_to_command_ms(episode: Episode, applied: Applied) -> Array:

@@ -17,6 +17,8 @@ Features = Callable[[Observation, BaseAction], Array]
 SENSOR_DIM = PROPRIO_DIM + WRENCH_DIM + 1
 PRIVILEGED_DIM = SENSOR_DIM + 2 * 9 + 3 * 3
 NEAR_M = 0.01
+FELT_FORCE_N = 20.0
+FELT_TORQUE_NM = 4.0
 
 
 class RolloutEnv:
@@ -70,10 +72,21 @@ class RolloutEnv:
         return self._last
 
 
+def felt(wrench: Array) -> Array:
+    """A wrench (6,) in O, N and Nm, as learners see it: each entry in (-1, 1).
+
+    A contact is felt finely and a blow no more than fully. In newtons, a few hard contacts would
+    decide where all that a critic sees of the wrench lies (docs/flywheel.md, "What it took").
+    """
+    scaled = np.concatenate([wrench[:3] / FELT_FORCE_N, wrench[3:] / FELT_TORQUE_NM])
+    seen: Array = np.tanh(scaled)
+    return seen
+
+
 def sensor_features(
     encode: Callable[[Observation], Array] | None = None,
 ) -> Callable[[Observation, BaseAction], Array]:
-    """What the robot itself can see (F,): encoder features, proprioception, wrench.
+    """What the robot itself can see (F,): encoder features, proprioception, `felt` wrench.
 
     The gripper's last command is the last entry. Without `encode` there are SENSOR_DIM entries.
     """
@@ -81,7 +94,7 @@ def sensor_features(
     def features(observation: Observation, base: BaseAction) -> Array:
         del base
         arm = observation.arm
-        parts = [proprio(arm), arm.O_F_ext_hat_K, np.array([arm.gripper_open])]
+        parts = [proprio(arm), felt(arm.O_F_ext_hat_K), np.array([arm.gripper_open])]
         if encode is not None:
             parts.insert(0, encode(observation))
         return np.concatenate(parts)

@@ -37,6 +37,7 @@ from pld_nodes.parameters import (
 from pld_nodes.processes import command_line
 from pld_nodes.resuming import next_episode
 from pld_nodes.supervisor import Supervisor
+from pld_nodes.usage import UsageSampler
 
 FCI_PORTS = (ROBOT_PORT, 1338)
 
@@ -197,7 +198,8 @@ def execute(
     """Run the process table to its end; returns the exit code and the run folder."""
     run = prepare(parameters, deployment)
     try:
-        return run.supervisor(say).run(), run.run_dir
+        with UsageSampler(run.run_dir):
+            return run.supervisor(say).run(), run.run_dir
     finally:
         run.finish()
 

@@ -99,7 +99,7 @@ class Misperception:
     tremor: float = 0.0
 
 
-CUBE_MISPERCEPTION = Misperception(0.155, 0.015, 0.023, 0.13, 0.6, (0.50, 0.0))
+CUBE_MISPERCEPTION = Misperception(0.155, 0.015, 0.023, 0.13, 0.6, (0.44, 0.0))
 PEG_MISPERCEPTION = Misperception(0.08, 0.004, 0.010, 0.05, 1.0, (0.48, 0.0))
 TREMOR_MEMORY = 0.7
 # A trembling hand leaves a narrow aim again; the open fingers forgive this much.

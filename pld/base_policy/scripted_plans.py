@@ -105,17 +105,14 @@ def gripping(yaw_rad: float) -> Array:
 class CubePlan:
     """Above the cube, down, close, up; a cube that stayed behind is tried again.
 
-    Heights are of EE above the table [m]. Beyond `crowded_m` from the tray's centre the fingers
-    reach over the walls, so the cube is taken at its top. An upward push of `touch_n` [N] on the
-    way down ends the descent where it is. The hand closes within `aim_m` and `aim_rad` of the
-    grasp.
+    Heights are of EE above the table [m]. The cube is taken near its top: at the tray's walls the
+    fingers reach over them. An upward push of `touch_n` [N] on the way down ends the descent where
+    it is. The hand closes within `aim_m` and `aim_rad` of the grasp.
     """
 
     spec: ActionSpec
     hover_m: float = 0.10
-    grasp_m: float = 0.022
-    high_grasp_m: float = 0.037
-    crowded_m: float = 0.07
+    grasp_m: float = 0.034
     lift_m: float = 0.16
     held_m: float = 0.043
     aim_m: float = 0.006
@@ -174,10 +171,8 @@ class CubePlan:
 
     def _grasp(self, scene: SceneTruth) -> Pose:
         centre = scene.O_T_object.p_m
-        away = float(np.max(np.abs(centre[:2] - scene.O_T_goal.p_m[:2])))
-        height = self.high_grasp_m if away > self.crowded_m else self.grasp_m
         yaw = nearest_quarter(yaw_of(scene.O_T_object))
-        return Pose(np.array([centre[0], centre[1], height]), gripping(yaw))
+        return Pose(np.array([centre[0], centre[1], self.grasp_m]), gripping(yaw))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import typer
 
 from pld.files import write_json_atomically
 
-app = typer.Typer(help="Read a run folder: success by region, contact sheets.")
+app = typer.Typer(help="Read a run folder: success, parity, cadence, usage, contact sheets.")
 JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the figures here")]
 
 
@@ -91,6 +91,42 @@ def parity(
     if json_file is not None:
         write_json_atomically(json_file, figures)
     raise typer.Exit(1 if differing or not found else 0)
+
+
+@app.command()
+def usage(
+    run_dir: Annotated[Path, typer.Argument(help="a folder that `pld up` made")],
+    json_file: JsonFile = None,
+) -> None:
+    """CPU, memory and its growth, of every process of the run and of the shared memory."""
+    from dataclasses import asdict
+
+    from pld.cli.screen import wide_console
+    from pld.cli.tables import usage_table
+    from pld.run_usage import run_usage
+
+    found = run_usage(run_dir)
+    wide_console().print(usage_table(found))
+    if json_file is not None:
+        write_json_atomically(json_file, [asdict(row) for row in found])
+
+
+@app.command()
+def cadence(
+    run_dirs: Annotated[list[Path], typer.Argument(help="run folders to hold side by side")],
+    json_file: JsonFile = None,
+) -> None:
+    """The period between commands in robot time, and how many steps were starved or held."""
+    from dataclasses import asdict
+
+    from pld.cadence import run_cadence
+    from pld.cli.screen import wide_console
+    from pld.cli.tables import cadence_table
+
+    found = [run_cadence(run_dir) for run_dir in run_dirs]
+    wide_console().print(cadence_table(found))
+    if json_file is not None:
+        write_json_atomically(json_file, [asdict(row) for row in found])
 
 
 @app.command()

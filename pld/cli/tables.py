@@ -10,8 +10,10 @@ from rich.table import Table
 from pld.evaluation.intervals import wilson
 
 if TYPE_CHECKING:
+    from pld.cadence import RunCadence
     from pld.reward.classifier import ClassifierCard
     from pld.run_evaluation import Deployed
+    from pld.run_usage import ProcessUsage
 
 
 def rate_table(summary: dict[str, Any]) -> Table:
@@ -108,3 +110,27 @@ def deployed_table(found: Deployed) -> Table:
 def _by_region(regions: Mapping[str, Sequence[int]]) -> str:
     """Successes of trials by region of the start, in one line."""
     return ", ".join(f"{region} {k}/{n}" for region, (k, n) in regions.items())
+
+
+def usage_table(found: Sequence[ProcessUsage]) -> Table:
+    """What every process of a run took."""
+    table = Table("process", title="a run's processes, on the wall clock")
+    for column in ("seconds", "CPU %", "memory MB", "at the end MB", "growth MB/min"):
+        table.add_column(column, justify="right")
+    for row in found:
+        numbers = (row.cpu_percent, row.first_mb, row.last_mb)
+        cells = [f"{row.wall_s:.0f}", *(f"{v:.0f}" for v in numbers)]
+        table.add_row(row.name, *cells, f"{row.growth_mb_per_min:.2f}")
+    return table
+
+
+def cadence_table(found: Sequence[RunCadence]) -> Table:
+    """The control period of each run, and what its steps came to."""
+    table = Table("run", title="period between commands, in robot time")
+    for column in ("episodes", "steps", "starved", "held", "lost", "p50 ms", "p99 ms", "max ms"):
+        table.add_column(column, justify="right")
+    for row in found:
+        counts = (row.episodes, row.steps, row.starved, row.held, row.lost)
+        periods = (row.p50_ms, row.p99_ms, row.max_ms)
+        table.add_row(row.run, *map(str, counts), *(f"{v:.1f}" for v in periods))
+    return table

@@ -15,7 +15,7 @@ from pld.types import ArmState, Choice, Command, Observation
 
 # Demonstrators see the scene a little wrongly and tremble; their failures are dropped.
 DEMONSTRATORS = {
-    "cube_pickup": Misperception(0.155, 0.003, 0.003, 0.0, 1.0, (0.50, 0.0), 0.12),
+    "cube_pickup": Misperception(0.155, 0.003, 0.003, 0.0, 1.0, (0.44, 0.0), 0.12),
     "peg_insertion": Misperception(0.08, 0.002, 0.01, 0.05, 1.0, (0.48, 0.0), 0.08),
 }
 LIMITS_FILE = Path(__file__).parents[2] / "launch" / "config" / "limits_fr3.yaml"

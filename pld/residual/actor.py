@@ -18,7 +18,7 @@ from pld.tensor_file import read_tensors, write_tensors
 from pld.types import Array
 
 KIND = "pld-residual-actor"
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pld.residual.trainer import Phase, Progress, SpecialistTrainer
 from pld.tensor_file import read_tensors, write_tensors
 
 KIND = "pld-residual-checkpoint"
-SCHEMA = 1
+SCHEMA = 2
 KEEP = 2
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from pld import cadence
 from pld.recording.reader import Episode, read_episode
 from pld.run_folder import episode_folders
+from pld.run_usage import ProcessUsage, run_usage
 from pld.types import Array
 from pld_nodes.bench.aims import Figure
-from pld_nodes.bench.usage import UsageSampler, growth_mb_per_min
 from pld_nodes.graph import Deployment
 from pld_nodes.parameters import parse_arguments
 from pld_nodes.run import execute
@@ -35,14 +35,13 @@ def measure(rate_hz: float, seconds: float, robot_ip: str, say: Say) -> list[Fig
             f"output_dir:={folder}",
             f"robot_ip:={robot_ip}",
         ]
-        with UsageSampler() as usage:
-            _, run_dir = execute(parse_arguments(Deployment.SIM, arguments), Deployment.SIM, say)
+        _, run_dir = execute(parse_arguments(Deployment.SIM, arguments), Deployment.SIM, say)
         episodes = [read_episode(path) for path in episode_folders(run_dir)]
-        return figures(episodes, usage, rate_hz, seconds)
+        return figures(episodes, run_usage(run_dir), rate_hz, seconds)
 
 
 def figures(
-    episodes: list[Episode], usage: UsageSampler, rate_hz: float, seconds: float
+    episodes: list[Episode], usage: list[ProcessUsage], rate_hz: float, seconds: float
 ) -> list[Figure]:
     """The table's rows; aims are those of the 20 Hz graph."""
     fast = rate_hz == 20.0
@@ -79,19 +78,21 @@ def _spread(name: str, values: Array, p99_at_most: float | None) -> list[Figure]
     ]
 
 
-def _costs(usage: UsageSampler, robot_s: float) -> list[Figure]:
+def _costs(usage: list[ProcessUsage], robot_s: float) -> list[Figure]:
+    """CPU per second of robot time, and the growth of memory where the run was long enough."""
     cpu = [
-        Figure(f"CPU {name}", 100 * (usage.cpu_s[name] - usage.first_cpu_s[name]) / robot_s, "%")
-        for name in usage.cpu_s
+        Figure(f"CPU {p.name}", p.cpu_percent * p.wall_s / robot_s, "%")
+        for p in usage
+        if p.cpu_percent
     ]
     if robot_s < 120:
         return cpu
     return cpu + [
         Figure(
-            f"memory growth {name}",
-            growth_mb_per_min(samples),
+            f"memory growth {p.name}",
+            p.growth_mb_per_min,
             "MB/min",
             at_most=MEMORY_GROWTH_MB_PER_MIN,
         )
-        for name, samples in usage.rss_bytes.items()
+        for p in usage
     ]

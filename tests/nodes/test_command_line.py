@@ -12,7 +12,7 @@ import pytest
 
 from pld_nodes.bench.aims import Figure, arguments_without_json, report
 from pld_nodes.bench.figures_page import page
-from pld_nodes.bench.usage import growth_mb_per_min, process_name
+from pld_nodes.usage import process_name
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,11 +97,3 @@ def test_the_command_of_a_figure_is_told_without_where_its_json_went() -> None:
 def test_processes_are_named_as_in_the_table() -> None:
     assert process_name(["python", "-m", "pld.twin.serve", "--task", "x"]) == "twin"
     assert process_name(["python", "-m", "m", "--ros-args", "-r", "__node:=vla_node"]) == "vla_node"
-
-
-def test_growth_is_the_slope_after_the_start() -> None:
-    steady = [100_000_000] * 60
-    growing = [100_000_000 + 1_000_000 * i for i in range(60)]
-    assert growth_mb_per_min(steady) == pytest.approx(0.0)
-    assert growth_mb_per_min(growing) == pytest.approx(60.0)
-    assert growth_mb_per_min([0, *steady]) == pytest.approx(0.0)

@@ -20,6 +20,7 @@ from pld.cli.run import app
 from pld.contract import CAMERAS, ActionSpec
 from pld.recording.reader import Episode, read_episode
 from pld.run_folder import episode_folders, success_rows
+from pld.run_usage import SHARED_MEMORY
 from pld.safety.limits import load_limits
 from pld.types import ControlMode, EpisodeState
 from pld_nodes import graph
@@ -210,3 +211,19 @@ def test_the_command_line_computes_every_decision_again(run: Run, tmp_path: Path
     assert figures["episodes"] == 1
     assert figures["commands"] > 20
     assert figures["episodes_that_differ"] == []
+
+
+def test_the_run_s_usage_and_cadence_are_told_by_commands(run: Run) -> None:
+    usage, cadences = run.folder / "usage.json", run.folder / "cadence.json"
+    told = CliRunner().invoke(app, ["usage", str(run.folder), "--json", str(usage)])
+    assert told.exit_code == 0, told.output
+    found = {row["name"]: row for row in json.loads(usage.read_text())}
+    del found[SHARED_MEMORY]
+    assert set(found) == {p.name for p in graph.processes(Deployment.SIM)}
+    assert min(row["last_mb"] for row in found.values()) > 1
+    assert min(row["cpu_percent"] for row in found.values()) > 0
+    told = CliRunner().invoke(app, ["cadence", str(run.folder), "--json", str(cadences)])
+    assert told.exit_code == 0, told.output
+    (row,) = json.loads(cadences.read_text())
+    assert (row["run"], row["episodes"], row["lost"]) == ("r", 1, 0)
+    assert row["p50_ms"] == pytest.approx(50.0, abs=2.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pld.base_policy.chunking import ChunkPlayer
-from pld.contract import ActionSpec
+from pld.contract import PROPRIO_DIM, ActionSpec
 from pld.errors import RobotError
 from pld.probing.arbitrator import Offers, choose
 from pld.residual.episode import collect_episode
@@ -225,6 +225,9 @@ def test_features_have_the_promised_size_and_end_in_the_encoder_first() -> None:
     encoded = sensor_features(lambda seen: np.array([5.0, 6.0]))(observation, base)
     assert encoded[:2].tolist() == [5.0, 6.0]
     assert encoded.size == SENSOR_DIM + 2
+    pressed = replace(observation.arm, O_F_ext_hat_K=np.array([0.2, -20.0, 0, 0, 0.04, 1e6]))
+    seen = sensor_features()(replace(observation, arm=pressed), base)
+    assert seen[PROPRIO_DIM:-1] == pytest.approx([0.01, -np.tanh(1), 0, 0, 0.01, 1], rel=1e-3)
     moved = Pose(HOME.p_m + 0.1, HOME.q_xyzw)
     privileged = privileged_features(lambda: SceneTruth(moved, HOME))(observation, base)
     assert privileged.size == PRIVILEGED_DIM

@@ -9,7 +9,7 @@ import pytest
 from pld.errors import ConfigError
 from pld.robots.twin import LockstepTwin, TwinConfig
 from pld.twin.tasks import TASKS, SuccessMonitor, task_named
-from pld.twin.tasks.cube_pickup import CUBE_JOINT, OPEN_HIGH_M, OPEN_LOW_M, TRAY_HALF_M
+from pld.twin.tasks.cube_pickup import CUBE_JOINT, OPEN_HALF_M, TRAY_CENTRE_M, TRAY_HALF_M
 from pld.twin.tasks.peg_insertion import PEG_JOINT, SOCKET_HEIGHT_M
 from pld.types import Command
 
@@ -50,7 +50,7 @@ def test_a_cube_lies_at_as_many_walls_as_its_region_says(
     for seed in range(12):
         cube_twin.reset(seed, region)
         physics = cube_twin.physics
-        centre = np.array([0.5, 0.0])
+        centre = np.array(TRAY_CENTRE_M)
         corners = physics.data.geom("cube_geom").xmat.reshape(3, 3)[:2] @ _cube_corners()
         reach = np.abs(physics.data.geom("cube_geom").xpos[:2] - centre) + corners.max(axis=1)
         gaps = TRAY_HALF_M - reach
@@ -154,16 +154,15 @@ def test_people_demonstrate_the_cube_out_of_corners_and_seeds_never_draw_that() 
     assert drawn == set(task.regions)
     for seed in range(60):
         start = task.initial_state(seed, "open")
-        offset_m = start.objects["cube_joint"][:2] - np.array([0.5, 0.0])
-        assert np.all(offset_m >= OPEN_LOW_M - 1e-9)
-        assert np.all(offset_m <= OPEN_HIGH_M + 1e-9)
+        offset_m = start.objects["cube_joint"][:2] - np.array(TRAY_CENTRE_M)
+        assert np.all(np.abs(offset_m) <= OPEN_HALF_M + 1e-9)
 
 
 def test_a_dozen_demonstrations_in_a_row_leave_no_quarter_of_the_tray_out() -> None:
     task = task_named("cube_pickup")
     for first in (0, 200_000_000, 200_100_000, 200_200_000):
         starts = [task.initial_state(first + i, "open").objects[CUBE_JOINT][:2] for i in range(12)]
-        offsets_m = np.array(starts) - np.array([0.5, 0.0])
+        offsets_m = np.array(starts) - np.array(TRAY_CENTRE_M)
         for x_sign, y_sign in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
             assert (np.sum((offsets_m * (x_sign, y_sign) > 0).all(1))) >= 2
 

@@ -20,16 +20,14 @@ if TYPE_CHECKING:
 
 CUBE_JOINT = "cube_joint"
 CUBE_HALF_M = 0.02
-TRAY_CENTRE_M = (0.50, 0.0)
-TRAY_HALF_M = 0.13
+TRAY_CENTRE_M = (0.44, 0.0)
+TRAY_HALF_M = 0.12
 WALL_HEIGHT_M = 0.025
 WALL_HALF_THICKNESS_M = 0.005
 REGION_WEIGHTS = (0.34, 0.33, 0.33)
-# Where people demonstrate: all over the tray, but not in its corners, and clear of its walls save
-# the far one (x), which a few cubes come within millimetres of: they are out of the wrist camera's
-# sight at home, as those in the far corners are.
+# Where people demonstrate: all over the tray, but clear of its walls, and so not in its corners.
 OPEN = "open"
-OPEN_LOW_M, OPEN_HIGH_M = np.array([-0.085, -0.09]), np.array([0.105, 0.09])
+OPEN_HALF_M = 0.08
 # Consecutive seeds spread evenly (R2 sequence): a dozen demonstrations leave no quarter out.
 EVEN_STEPS = 1.0 / np.array([1.32471795724475, 1.32471795724475**2])
 
@@ -113,7 +111,7 @@ def _offset_m(seed: int, rng: np.random.Generator, region: str, yaw_rad: float) 
     if region == "centre":
         return np.asarray(rng.uniform(-0.06, 0.06, 2))
     if region == OPEN:
-        return np.asarray(OPEN_LOW_M + (seed * EVEN_STEPS) % 1.0 * (OPEN_HIGH_M - OPEN_LOW_M))
+        return np.asarray(OPEN_HALF_M * (2.0 * ((seed * EVEN_STEPS) % 1.0) - 1.0))
     if region == "corner":
         return np.asarray(signs * at_wall)
     offset = np.array([at_wall[0] * signs[0], rng.uniform(-0.06, 0.06)])
