@@ -39,6 +39,7 @@ EVERY_STEP: dict[str, Any] = {
     "n_step": 1,
     "tau": 0.01,
     "updates_per_step": 2.0,
+    "search_fraction": 0.0,
     "log_std_init": -2.0,
     "online_steps": 10000,
 }
@@ -149,7 +150,8 @@ class Evaluation:
 def task_config(task: GymnasiumTask, **changes: Any) -> ResidualConfig:
     """Settings for `task`: one bound of 0.5 for all dimensions unless told otherwise.
 
-    The specialist decides at every step (EVERY_STEP). Where one step moves little, as at 10 Hz and
+    The specialist decides at every step (EVERY_STEP) and does not search: pushes are made for a
+    hand's x, y and z. Where one step moves little, as at 10 Hz and
     more, `decision_steps=3, gamma=0.91, n_step=3, tau=0.05` learn faster.
     """
     settings = {"residual_scale": (0.5,), **EVERY_STEP, **changes}

@@ -19,7 +19,6 @@ HELD_DECISIONS: dict[str, Any] = {
     "gamma": 0.94,
     "n_step": 1,
     "actor_learning_rate": 5e-4,
-    "online_steps": 6000,
 }
 # Over a policy that is already good, an actor as quick as the first round's does harm.
 LATER_SPECIALIST: dict[str, Any] = {"actor_learning_rate": 5e-5, "average_rate": 5e-4}
@@ -66,9 +65,9 @@ class FlywheelConfig:
     The first `specialists` rounds train a specialist over the newest policy; later ones keep the
     last. Every round rolls the newest policy with a takeover after U[0, probing_alpha * T] steps,
     keeps `probing_episodes` successes per task and fine-tunes on all rounds' episodes. A start
-    that failed is tried again, `probing_tries` times in all: without that, successes come from
-    where success is easy. T is the median length of the base's successes, as counted in the
-    specialist's warm-up.
+    that failed is tried again by a specialist that searches, `probing_tries` times in all: without
+    that, successes come from where success is easy. T is the median length of the base's
+    successes, as counted in the specialist's warm-up.
     `labels` says which steps of a probing episode are learned from: the `specialist`'s, the `whole`
     trajectory with the base's prefix as in the paper, or what the `task` does best with.
     `chunk_horizon` steps are predicted and `execute_horizon` of them executed per inference.
@@ -81,7 +80,7 @@ class FlywheelConfig:
     rounds: int = 2
     demonstrations: int = 0
     probing_episodes: int = 0
-    probing_tries: int = 4
+    probing_tries: int = 8
     probing_alpha: float = 0.6
     evaluation_episodes: int = 100
     chunk_horizon: int = 4

@@ -14,7 +14,7 @@ from pld.flywheel.turning import Flywheel, SpecialistFiles
 from pld.residual.config import control as residual_control
 
 ALPHAS = (0.0, 0.3, 0.6, 0.9)
-RESIDUAL_CONTROLS = ("rlpd", "no-base-data", "xi-one")
+RESIDUAL_CONTROLS = ("rlpd", "no-base-data", "xi-one", "no-search")
 LABELLED = {"whole-trajectories": "whole", "specialist-labels": "specialist"}
 SFT_CONTROLS = ("extra-demonstrations", "specialist-only", *LABELLED, "alpha-sweep")
 CONTROLS = (*SFT_CONTROLS, *RESIDUAL_CONTROLS)

@@ -20,6 +20,7 @@ from pld.probing.arbitrator import NEVER, Offers, choose
 from pld.residual.actor import ResidualActor
 from pld.residual.held import HeldResidual
 from pld.residual.protocol import StepOutcome
+from pld.residual.search import Search
 from pld.rollout import ControlLoop, ControlStep
 from pld.rollout_env import SENSOR_DIM, RolloutEnv, sensor_features
 from pld.types import Array, BaseAction, Choice, Observation
@@ -52,13 +53,14 @@ class Cast:
     """Who acts in an episode: `prefix` until `takeover_step`, then the specialist.
 
     The specialist always works on its own frozen base, whoever acted before it. Without a
-    specialist the prefix acts throughout.
+    specialist the prefix acts throughout. With a `search` attempt the specialist searches.
     """
 
     prefix: BasePolicy
     specialist: Specialist | None = None
     takeover_step: int = NEVER
     execute_horizon: int = 1
+    search: int | None = None
 
     @property
     def policy_id(self) -> str:
@@ -134,9 +136,10 @@ def roll(world: World, seed: int, cast: Cast, *, keep: bool = False) -> Rolled:
     """
     tape = _Tape(keep)
     loop = _loop(world, cast, tape.add)
+    search = None if cast.search is None else Search(seed, cast.search)
     success, reason = False, "horizon"
     try:
-        success = bool(loop.run(seed, _residual(cast, loop), world.max_steps))
+        success = bool(loop.run(seed, _residual(cast, loop, search), world.max_steps))
     except RobotError:
         reason = "diverged"
     if tape.fault:
@@ -169,11 +172,13 @@ def _loop(world: World, cast: Cast, record: Callable[[ControlStep], None]) -> Co
     )
 
 
-def _residual(cast: Cast, loop: ControlLoop) -> Callable[[Observation, BaseAction], Array | None]:
+def _residual(
+    cast: Cast, loop: ControlLoop, search: Search | None
+) -> Callable[[Observation, BaseAction], Array | None]:
     if cast.specialist is None:
         return lambda observation, base: None
     features = sensor_features(cast.specialist.base.encode)
-    specialist = HeldResidual(cast.specialist.residual)
+    specialist = HeldResidual(cast.specialist.residual, search=search)
 
     def residual(observation: Observation, base: BaseAction) -> Array | None:
         step = loop.episode_step

@@ -162,7 +162,7 @@ def steps_to(points: Sequence[Sequence[int]], share: float, window: int = 50) ->
 
 
 class _Curve:
-    """Outcome of every training episode over environment steps, resumed with the trainer.
+    """Outcome of every episode at a new start over environment steps, resumed with the trainer.
 
     A decision counts as all its control steps, the last one of an episode too.
     """
@@ -201,6 +201,8 @@ def _specialist_figures(trainer: SpecialistTrainer) -> dict[str, Any]:
         "environment_steps": progress.decisions * trainer.config.decision_steps,
         "online_episodes": progress.online_episodes,
         "online_successes": progress.online_successes,
+        "searches": progress.searches,
+        "search_successes": progress.search_successes,
         "diverged_episodes": progress.diverged_episodes,
     }
 
@@ -224,12 +226,14 @@ def probe(
 ) -> dict[str, Any]:
     """Whole successful episodes: the prefix first, the specialist from a sampled step on.
 
-    A start that failed is tried again with another takeover step, `tries` times in all.
+    A start that failed is tried again, `tries` times in all, with another takeover step and a
+    specialist that searches.
     """
 
     def roll_seed(seed: int, attempt: int) -> Rolled:
         takeover = takeover_of_seed(seed, latest_takeover(alpha, horizon_steps), attempt)
-        return roll(world, seed, replace(cast, takeover_step=takeover), keep=True)
+        tried = replace(cast, takeover_step=takeover, search=attempt or None)
+        return roll(world, seed, tried, keep=True)
 
     meter.begin(f"{world.task}: probing, alpha {alpha:g}", wanted)
     collected = collect_successes(folder, seeds, wanted, roll_seed, meter, tries)

@@ -17,7 +17,7 @@ from pld.residual.trainer import Phase, Progress, SpecialistTrainer
 from pld.tensor_file import read_tensors, write_tensors
 
 KIND = "pld-residual-checkpoint"
-SCHEMA = 2
+SCHEMA = 3
 KEEP = 2
 
 
@@ -62,6 +62,7 @@ def load_checkpoint(path: Path, trainer: SpecialistTrainer) -> None:
         **{**described["progress"], "phase": Phase(described["progress"]["phase"])}
     )
     trainer.base_lengths = list(described["base_lengths"])
+    trainer.failed_starts = list(described["failed_starts"])
     trainer.rng.bit_generator.state = described["rng"]
 
 
@@ -88,6 +89,7 @@ def _described(trainer: SpecialistTrainer) -> dict[str, Any]:
         "config": trainer.config.as_dict(),
         "progress": asdict(trainer.progress),
         "base_lengths": trainer.base_lengths,
+        "failed_starts": trainer.failed_starts,
         "rng": trainer.rng.bit_generator.state,
         "learner": describe_learner(trainer.learner),
     }

@@ -43,6 +43,9 @@ class ResidualConfig:
     episodes saturate at the clip. `episode_limit` truncates training episodes after that many
     median lengths of the base's successes, so that a stuck specialist wastes few steps; 0 leaves
     the task's own limit.
+    `search_fraction` of the training episodes begin at a start where an earlier one failed, and
+    search there (pld.residual.search): where neither base nor specialist ever succeeds there is
+    nothing to learn from.
     `probing_alpha` samples each training episode's takeover step from U[0, alpha * T] with T the
     median length of the base's successful episodes; these base steps are never stored.
     """
@@ -78,8 +81,9 @@ class ResidualConfig:
     calql_weight: float = 0.1
     calql_samples: int = 4
     offline_fraction: float = 0.5
-    online_steps: int = 3000
+    online_steps: int = 6000
     learning_starts: int = 256
+    search_fraction: float = 0.4
     probing_alpha: float = 0.6
     episode_limit: float = 2.0
     replay_capacity: int = 100_000
@@ -89,6 +93,7 @@ class ResidualConfig:
         """Refuse values that cannot work; the message names the field, the value and the range."""
         self._check("gamma", 0.0 < self.gamma < 1.0, "between 0 and 1, both excluded")
         self._check("offline_fraction", 0.0 <= self.offline_fraction < 1.0, "in [0, 1)")
+        self._check("search_fraction", 0.0 <= self.search_fraction < 1.0, "in [0, 1)")
         self._check("probing_alpha", 0.0 <= self.probing_alpha <= 1.0, "in [0, 1]")
         self._check("residual_scale", all(s > 0 for s in self.residual_scale), "all positive")
         self._check("scale_start", 0.0 < self.scale_start <= 1.0, "in (0, 1]")
@@ -143,11 +148,17 @@ class ResidualConfig:
 
 CONTROLS: dict[str, dict[str, Any]] = {
     "pld": {},
-    "rlpd": {"use_base": False, "probing_alpha": 0.0, "calql_updates": 0},
+    "rlpd": {
+        "use_base": False,
+        "probing_alpha": 0.0,
+        "calql_updates": 0,
+        "search_fraction": 0.0,
+    },
     "no-base-data": {"base_episodes": 0, "calql_updates": 0, "offline_fraction": 0.0},
     "xi-one": {"residual_scale": (1.0,)},
     "no-calql": {"calql_updates": 0},
     "no-probing-starts": {"probing_alpha": 0.0},
+    "no-search": {"search_fraction": 0.0},
 }
 
 
@@ -157,7 +168,8 @@ def control(name: str, config: ResidualConfig) -> ResidualConfig:
     rlpd: SAC from scratch with the base's successes as prior data, no base action anywhere;
     no-base-data: residual learning that starts with empty buffers; xi-one: residuals as large as
     the action range; no-calql: critics not pre-trained; no-probing-starts: the specialist acts
-    from the first step of every training episode.
+    from the first step of every training episode; no-search: every training episode begins at a
+    new start. Without a base action there is nothing to search about: rlpd does not.
     """
     if name not in CONTROLS:
         raise ConfigError.unknown("control", name, CONTROLS)

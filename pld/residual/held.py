@@ -16,6 +16,7 @@ import numpy as np
 
 from pld.residual.actor import ResidualActor
 from pld.residual.protocol import ResidualEnv, ResidualObservation, StepOutcome
+from pld.residual.search import Search
 from pld.types import Array
 
 
@@ -63,11 +64,17 @@ class HeldResidual:
     """The actor at work: asked at every control step, it decides at some and repeats at the others.
 
     It decides `decision_steps` after its last decision, counted in the episode's own steps, so a
-    step that was never answered delays nothing. With `rng` its decisions explore.
+    step that was never answered delays nothing. With `rng` its decisions explore; with `search`
+    they are pushed about.
     """
 
-    def __init__(self, actor: ResidualActor, rng: np.random.Generator | None = None) -> None:
-        self.actor, self._rng = actor, rng
+    def __init__(
+        self,
+        actor: ResidualActor,
+        rng: np.random.Generator | None = None,
+        search: Search | None = None,
+    ) -> None:
+        self.actor, self._rng, self._search = actor, rng, search
         self.reset()
 
     @property
@@ -88,6 +95,8 @@ class HeldResidual:
         if since is None or not 0 <= since < card.decision_steps:
             self._decided_at = step
             self._decision = self.actor.act(features(), base_action, self._rng)
+            if self._search is not None:
+                self._decision = self._search.pushed(self._decision, self.actor.residual_scale)
             if not card.use_base:
                 self._decision = self._decision + base_action
         return self._decision if card.use_base else self._decision - base_action

@@ -16,15 +16,17 @@ import numpy as np
 
 from pld.errors import PldError
 from pld.residual.config import ResidualConfig
-from pld.residual.episode import Episode, base_policy_of, collect_episode
+from pld.residual.episode import Episode, Policy, base_policy_of, collect_episode
 from pld.residual.held import held
 from pld.residual.protocol import ResidualEnv
 from pld.residual.sac import ResidualSac
+from pld.residual.search import Search
 
 TakeoverSampler = Callable[[np.random.Generator, float, int], int]
 SEEDS_PER_RUN = 100_000
 PRETRAIN_SLICE = 100
 MIN_LENGTHS = 5
+FAILED_STARTS = 40
 
 
 class Phase(str, Enum):
@@ -41,6 +43,7 @@ class Progress:
     """How far training has come. A step is a decision: ResidualConfig.decision_steps control steps.
 
     `learned_steps` are the online steps that entered replay, `probing_steps` those that did not.
+    Online episodes begin at new starts; searches at some where an earlier episode failed.
     `horizon_steps` is the median length of the base's successes.
     """
 
@@ -53,6 +56,8 @@ class Progress:
     pretrain_updates: int = 0
     online_episodes: int = 0
     online_successes: int = 0
+    searches: int = 0
+    search_successes: int = 0
     learned_steps: int = 0
     probing_steps: int = 0
     diverged_episodes: int = 0
@@ -89,6 +94,7 @@ class SpecialistTrainer:
         self.rng = np.random.default_rng([config.seed, 1])
         self.progress = Progress(phase=Phase.WARM_UP if config.base_episodes else Phase.ONLINE)
         self.base_lengths: list[int] = []
+        self.failed_starts: list[int] = []
         self.last_episode: Episode | None = None
 
     @property
@@ -122,12 +128,12 @@ class SpecialistTrainer:
             return self.env.max_steps
         return min(self.env.max_steps, math.ceil(limit * float(np.median(self.base_lengths))))
 
-    def _collect(self, policy: Callable[..., object], takeover_step: int) -> Episode:
-        seed = training_seed(self.config.seed, self.progress.episodes)
+    def _collect(self, policy: Policy, takeover_step: int, seed: int | None = None) -> Episode:
+        new = training_seed(self.config.seed, self.progress.episodes)
         return collect_episode(
             self.env,
-            seed,
-            policy,  # type: ignore[arg-type]
+            new if seed is None else seed,
+            policy,
             takeover_step,
             self.config.gamma,
             self.episode_limit(),
@@ -197,16 +203,42 @@ class SpecialistTrainer:
     def _online_episode(self) -> None:
         learner = self.learner
         learner.set_learned_steps(self.progress.learned_steps)
-        self.take_online_episode(self._collect(learner.act, self._takeover_step()))
+        if self._is_to_search():
+            episode = self._search(self.failed_starts.pop(0))
+            self._update(
+                searches=self.progress.searches + 1,
+                search_successes=self.progress.search_successes + episode.success,
+            )
+            self._learn_from(episode)
+        else:
+            episode = self._collect(learner.act, self._takeover_step())
+            self.take_online_episode(episode)
+        if not episode.success and len(self.failed_starts) < FAILED_STARTS:
+            self.failed_starts.append(episode.seed)
+
+    def _is_to_search(self) -> bool:
+        fraction = self.config.search_fraction
+        return bool(fraction and self.failed_starts and self.rng.random() < fraction)
+
+    def _search(self, seed: int) -> Episode:
+        scale = np.array(self.config.scale_for(self.env.action_dim))
+        search = Search(seed, self.progress.episodes).over(self.learner.act, scale)
+        return self._collect(search, self._takeover_step(), seed)
 
     def take_online_episode(self, episode: Episode) -> None:
         """Learn from an episode in which the specialist took over, whoever ran it."""
-        self._count(episode)
-        self.learner.replay_buffer.add_episode(episode)
         now = self.progress
         self._update(
             online_episodes=now.online_episodes + 1,
             online_successes=now.online_successes + episode.success,
+        )
+        self._learn_from(episode)
+
+    def _learn_from(self, episode: Episode) -> None:
+        self._count(episode)
+        self.learner.replay_buffer.add_episode(episode)
+        now = self.progress
+        self._update(
             learned_steps=now.learned_steps + len(episode),
             probing_steps=now.probing_steps + episode.steps - len(episode),
             last_skipped=len(episode) == 0,

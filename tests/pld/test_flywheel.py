@@ -21,7 +21,7 @@ from pld.flywheel.config import FlywheelConfig, tasks_of
 from pld.flywheel.controls import controls_named, run_controls
 from pld.flywheel.rolling import Cast, Rolled, Specialist, roll
 from pld.flywheel.stage import SilentMeter, run_stage
-from pld.flywheel.stages import load_specialist, steps_to
+from pld.flywheel.stages import load_specialist, probe, steps_to
 from pld.flywheel.summary import write_summary
 from pld.flywheel.turning import Flywheel
 from pld.probing.horizon import takeover_of_seed
@@ -264,6 +264,26 @@ def test_a_start_that_failed_is_tried_again_and_remembered(tmp_path: Path) -> No
         assert tried == [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
         assert (found.attempts, found.successes) == (7, 2)
         assert found.takeover_steps == (1, 1)
+
+
+def test_a_start_that_failed_is_searched_at(
+    turned: Flywheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[int, int | None, list[float]]] = []
+
+    def third_try(world: PointWorld, seed: int, cast: Cast, *, keep: bool) -> Rolled:
+        rolled = roll(world, seed, cast, keep=keep)
+        assert rolled.episode is not None
+        tried.append((seed, cast.search, (rolled.episode.executed[-1]).tolist()))
+        return replace(rolled, success=cast.search == 2)
+
+    monkeypatch.setattr("pld.flywheel.stages.roll", third_try)
+    cast = Cast(Right(), _specialist(turned))
+    probe(tmp_path, PointWorld(TASK), cast, range(2), 2, 0.6, 0, SilentMeter(), tries=4)
+    assert [(seed, search) for seed, search, _ in tried] == [
+        (seed, search) for seed in range(2) for search in (None, 1, 2)
+    ]
+    assert len({tuple(last) for _, _, last in tried}) == len(tried)
 
 
 def test_every_attempt_at_a_start_draws_a_takeover_of_its_own() -> None:

@@ -13,6 +13,7 @@ from pld.errors import ConfigError, ContractError
 from pld.probing.horizon import sample_takeover_step
 from pld.residual.actor import load_actor
 from pld.residual.checkpoint import (
+    SCHEMA,
     checkpoints,
     learner_tensors,
     load_checkpoint,
@@ -106,7 +107,7 @@ def test_a_checkpoint_of_another_version_is_refused(
 ) -> None:
     path = save_checkpoint(tmp_path, trained)
     monkeypatch.setattr("pld.residual.checkpoint.SCHEMA", 99)
-    with pytest.raises(ConfigError, match="has schema '1', not '99'"):
+    with pytest.raises(ConfigError, match=f"has schema '{SCHEMA}', not '99'"):
         load_checkpoint(path, new_trainer())
 
 

@@ -170,7 +170,8 @@ def test_an_impossible_probing_horizon_is_refused(alpha: float, horizon: int) ->
 
 def test_every_training_episode_has_a_seed_of_its_own() -> None:
     env = ToyTask()
-    SpecialistTrainer(env, toy_config(seed=4), sample_takeover_step).run()
+    config = toy_config(seed=4, search_fraction=0.0)
+    SpecialistTrainer(env, config, sample_takeover_step).run()
     assert env.seeds == [training_seed(4, i) for i in range(len(env.seeds))]
     assert len(set(env.seeds)) == len(env.seeds)
 

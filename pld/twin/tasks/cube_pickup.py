@@ -22,7 +22,7 @@ CUBE_JOINT = "cube_joint"
 CUBE_HALF_M = 0.02
 TRAY_CENTRE_M = (0.44, 0.0)
 TRAY_HALF_M = 0.12
-WALL_HEIGHT_M = 0.025
+WALL_HEIGHT_M = 0.015
 WALL_HALF_THICKNESS_M = 0.005
 REGION_WEIGHTS = (0.34, 0.33, 0.33)
 # Where people demonstrate: all over the tray, but clear of its walls, and so not in its corners.
