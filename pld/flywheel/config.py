@@ -42,7 +42,9 @@ class TaskSettings:
 
 TASK_SETTINGS = {
     "cube_pickup": TaskSettings(demonstrations=18, probing_episodes=150, distill_steps=2000),
-    "peg_insertion": TaskSettings(demonstrations=8, whole=False),
+    "peg_insertion": TaskSettings(
+        demonstrations=8, probing_episodes=150, distill_steps=2000, whole=False
+    ),
 }
 
 

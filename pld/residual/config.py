@@ -81,7 +81,7 @@ class ResidualConfig:
     calql_weight: float = 0.1
     calql_samples: int = 4
     offline_fraction: float = 0.5
-    online_steps: int = 6000
+    online_steps: int = 10_000
     learning_starts: int = 256
     search_fraction: float = 0.4
     probing_alpha: float = 0.6
