@@ -96,7 +96,7 @@ def finish(wheel: Flywheel, json_file: Path | None) -> None:
     if console is not None:
         console.print(rate_table(summary))
         console.print(cpu_table(summary))
-        console.print(f"report: {summary['report']}")
+        console.print(f"report: {wheel.folder / summary['report']}")
 
 
 if __name__ == "__main__":

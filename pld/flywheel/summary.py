@@ -17,6 +17,7 @@ from pld.flywheel.stages import EVALUATION_FILE
 from pld.flywheel.turning import Flywheel
 
 SUMMARY_FILE = "summary.json"
+REPORT_FILE = "report.html"
 SCHEMA = 1
 
 
@@ -51,9 +52,9 @@ def write_summary(wheel: Flywheel, json_file: Path | None) -> dict[str, Any]:
         "stages": _stages(run),
         "training_seeds": len(trained),
         "seeds_disjoint": True,
-        "report": str(run / "report.html"),
+        "report": REPORT_FILE,
     }
-    write_report(run / "report.html", _report(run, summary, evaluations))
+    write_report(run / REPORT_FILE, _report(run, summary, evaluations))
     write_json_atomically(run / SUMMARY_FILE, summary)
     if json_file is not None:
         write_json_atomically(json_file, summary)

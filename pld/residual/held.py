@@ -64,8 +64,9 @@ class HeldResidual:
     """The actor at work: asked at every control step, it decides at some and repeats at the others.
 
     It decides `decision_steps` after its last decision, counted in the episode's own steps, so a
-    step that was never answered delays nothing. With `rng` its decisions explore; with `search`
-    they are pushed about.
+    step that was never answered delays nothing. What is held is what was left of the correction at
+    the action range's end, as in HeldEnv. With `rng` its decisions explore; with `search` they are
+    pushed about.
     """
 
     def __init__(
@@ -97,6 +98,6 @@ class HeldResidual:
             self._decision = self.actor.act(features(), base_action, self._rng)
             if self._search is not None:
                 self._decision = self._search.pushed(self._decision, self.actor.residual_scale)
-            if not card.use_base:
-                self._decision = self._decision + base_action
+            executed = np.clip(base_action + self._decision, -1.0, 1.0)
+            self._decision = executed - base_action if card.use_base else executed
         return self._decision if card.use_base else self._decision - base_action

@@ -154,7 +154,7 @@ def test_every_policy_is_evaluated_on_the_same_fresh_starts(turned: Flywheel) ->
     assert summary["seeds_disjoint"]
     whole = [c for c in summary["comparisons"] if c["region"] == "all"]
     assert {c["first"] for c in whole} == {"base", "specialist", "specialist-2", "distilled-1"}
-    assert Path(summary["report"]).read_text().startswith("<!doctype html>")
+    assert (turned.folder / summary["report"]).read_text().startswith("<!doctype html>")
 
 
 def test_finished_stages_are_skipped_and_nothing_is_written_again(turned: Flywheel) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pld.probing.horizon import sample_takeover_step
 from pld.residual.held import HeldEnv, HeldResidual, held
+from pld.residual.protocol import ResidualObservation
 from pld.residual.run import exported_actor
 from pld.residual.trainer import SpecialistTrainer
 from pld.types import Array
@@ -51,21 +54,35 @@ def test_one_control_step_per_decision_is_the_task_itself() -> None:
 def test_an_exported_actor_does_at_work_what_its_training_saw(use_base: bool) -> None:
     actor = exported_actor(trained(use_base=use_base))
     assert actor.card.decision_steps == STEPS
-    task = ToyTask()
-    env = HeldEnv(task, STEPS, use_base=use_base)
-    seen = env.reset(7)
-    ended = False
-    while not ended:
-        outcome = env.step(actor.combined(seen.vector()))
-        seen, ended = outcome.observation, outcome.terminated or outcome.truncated
-    np.testing.assert_allclose(working(actor_steps := ToyTask(), actor), task.executed, atol=1e-6)
-    assert len(actor_steps.executed) == len(task.executed) > STEPS
+    saturated = 0
+    for seed in range(20):
+        task = SaturatingTask()
+        env = HeldEnv(task, STEPS, use_base=use_base)
+        seen = env.reset(seed)
+        ended = False
+        while not ended:
+            outcome = env.step(actor.combined(seen.vector()))
+            seen, ended = outcome.observation, outcome.terminated or outcome.truncated
+        at_work = working(SaturatingTask(), actor, seed)
+        np.testing.assert_allclose(at_work, task.executed, atol=1e-6)
+        assert len(task.executed) > STEPS
+        saturated += int(np.sum(np.abs(task.executed) == 1.0))
+    assert saturated > 20 or not use_base
 
 
-def working(task: ToyTask, actor: object) -> list[Array]:
+class SaturatingTask(ToyTask):
+    """The toy task with a base that jumps between the end of its range and the middle."""
+
+    def _seen(self) -> ResidualObservation:
+        seen = super()._seen()
+        base = seen.base_action if len(self.executed) % STEPS else np.sign(seen.base_action)
+        return replace(seen, base_action=base)
+
+
+def working(task: ToyTask, actor: object, seed: int) -> list[Array]:
     """The executed actions of an episode in which the actor is asked at every control step."""
     specialist = HeldResidual(actor)  # type: ignore[arg-type]
-    seen, ended, step = task.reset(7), False, 40
+    seen, ended, step = task.reset(seed), False, 40
     while not ended:
         now = seen.vector().astype(float)
         residual = specialist.residual(step, lambda now=now: now[:-2], now[-2:])
