@@ -17,17 +17,33 @@ from pld.errors import ConfigError
 T = TypeVar("T")
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a field that stands twice; YAML itself would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise yaml.YAMLError(f"field {twice[0]!r} stands twice")
+        return super().construct_mapping(node, deep)
+
+
 def load_yaml(path: Path, kind: type[T]) -> T:
     """Read `path` into the dataclass `kind`; raises ConfigError that names file and field."""
+    return from_mapping(read_yaml(path), kind, where=str(path))
+
+
+def read_yaml(path: Path) -> Mapping[str, Any]:
+    """The fields of `path`; raises ConfigError for a file that is none, or names a field twice."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), _StrictLoader)  # noqa: S506
     except OSError as error:
         raise ConfigError(f"cannot read {str(path)!r}: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: malformed YAML: {error}") from error
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path}: expected a mapping of fields, got {type(content).__name__}")
-    return from_mapping(content, kind, where=str(path))
+    return content
 
 
 def from_mapping(content: Mapping[str, Any], kind: type[T], *, where: str = "config") -> T:

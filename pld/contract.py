@@ -34,6 +34,13 @@ PROPRIO_NAMES = (
     *(f"reference - O_T_EE [m].{a}" for a in "xyz"),
 )
 WRENCH_DIM = 6
+# An action is meant to be within 1; ten times that is a defect (units, a blown-up network).
+ABSURD = 10.0
+
+
+def is_sensible(action: Array) -> bool:
+    """Whether every entry is finite and no more than ABSURD; within 1 or not is another matter."""
+    return bool(np.all(np.abs(action) <= ABSURD))
 
 
 @dataclass(frozen=True)

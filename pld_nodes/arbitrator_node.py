@@ -23,6 +23,7 @@ from pld.probing.arbitrator import NEVER, Offers, choose
 from pld.probing.episode import Episode, Want, begin, end, on_done, on_reward, on_step
 from pld.probing.horizon import latest_takeover
 from pld.probing.resumption import Resumption
+from pld.safety.failsafe import reset_withheld_by
 from pld.safety.watchdog import StepGuard
 from pld.tasks import task_facts
 from pld.types import ControlMode, EpisodeState, Outcome
@@ -65,7 +66,7 @@ class ArbitratorNode(GraphNode):
         self.subscribe("safety/status", self._on_safety)
         self.subscribe("learner/weights", self._on_weights)
         self._latest_takeover = config.latest_takeover
-        self._recorded, self._latched = "", False
+        self._recorded, self._latched, self._reset_withheld = "", False, False
         self.create_service(Trigger, "~/scene_ready", self._on_scene_ready)
         self.create_service(Trigger, "~/abort", self._on_abort)
 
@@ -81,7 +82,9 @@ class ArbitratorNode(GraphNode):
         self._advance(
             on_step(self._episode, self._t_ns, msg.step, mode, answered=answered, **halts)
         )
-        self._errands.pursue(self._episode.want, mode, self._episode.seed)
+        self._errands.pursue(
+            self._episode.want, mode, self._episode.seed, withheld=self._reset_withheld
+        )
         if self._episode.want is Want.FINISH:
             self.finish(EXIT_FAILED if self._episode.failed else 0)
         self._answers = self._answers.on_state(msg.step)
@@ -153,6 +156,7 @@ class ArbitratorNode(GraphNode):
 
     def _on_safety(self, msg: SafetyStatus) -> None:
         self._latched = bool(msg.latched)
+        self._reset_withheld = bool(reset_withheld_by(msg.latched))
 
     def _on_weights(self, msg: PolicyWeights) -> None:
         """A learner's weights: from the next episode on the takeover is drawn within alpha T."""

@@ -26,10 +26,12 @@ class Replies:
 
 
 class Errands:
-    """Asks the driver and the scene for what is wanted; a faulty arm is asked for nothing.
+    """Asks the driver and the scene for what is wanted.
 
-    A request to the arm is done once the arm was seen at it and is ready again. `scene` is
-    `service` (the twin lays the scene) or `operator` (a person does, and says so).
+    A faulty arm is asked for nothing, and one that safety withholds neither for a reset nor for a
+    grasp; what was under way is asked for anew afterwards. A request to the arm is done once the
+    arm was seen at it and is ready again. `scene` is `service` (the twin lays the scene) or
+    `operator` (a person does, and says so).
     """
 
     def __init__(self, node: GraphNode, task: str, scene: str, replies: Replies) -> None:
@@ -44,9 +46,9 @@ class Errands:
         self._arm_busy = False
         self.region = ""
 
-    def pursue(self, want: Want, mode: ControlMode, seed: int) -> None:
+    def pursue(self, want: Want, mode: ControlMode, seed: int, *, withheld: bool) -> None:
         """Called at every control step with what is wanted now and what the arm does."""
-        if mode is ControlMode.FAULT:
+        if mode is ControlMode.FAULT or (withheld and want in self._arm):
             self._asked = Want.NOTHING
         elif want is self._asked:
             self._watch_arm(mode)

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from pld_interfaces.msg import ArmCommand
+from pld_interfaces.msg import ArmCommand, SafetyStatus
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 from pld.calibration.files import load_calibration
 from pld.config import load_yaml
-from pld.errors import PldError, RobotError
+from pld.errors import RobotError
 from pld.robots.franka import FrankaArm, FrankaConfig
+from pld.safety.failsafe import CLEAR, RECOVER, reset_withheld_by
 from pld.safety.sources import CommandOrder, Order, SingleSource
 from pld.twin.observer import TwinObserver
 from pld.types import ArmState, ControlMode
@@ -67,7 +68,7 @@ class FrankaNode(GraphNode):
         self._twin = TwinObserver(folder / "twin.link") if config.twin_dir else None
         self._arm = FrankaArm(driver, self._twin.reading if self._twin else None)
         self._request: Callable[[], None] | None = None
-        self._halted = False
+        self._halted, self._withheld = False, ""
         self._source, self._order = SingleSource(), CommandOrder()
         self._newest_step = 0
         self._stop = threading.Event()
@@ -79,6 +80,7 @@ class FrankaNode(GraphNode):
         self._publish_calibrations(config.calibrations)
         self._silences = 0
         self.subscribe(COMMANDS, self._on_command, on_silence=self._on_silence)
+        self.subscribe("safety/status", self._on_safety)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/grasp", self._on_grasp)
         self.create_service(Trigger, "~/recover", self._on_recover)
@@ -93,7 +95,8 @@ class FrankaNode(GraphNode):
                 if request is not None:
                     self._carry_out(request)
                 self._tell(self._arm.wait_step())
-        except PldError as error:
+        except Exception as error:
+            self._arm.latch("driver_failed", repr(error))
             self.get_logger().fatal(str(error))
             self.finish(EXIT_FAILED)
 
@@ -141,13 +144,26 @@ class FrankaNode(GraphNode):
             self._arm.refused += 1
         return order is Order.FINE
 
+    def _on_safety(self, msg: SafetyStatus) -> None:
+        """A latched stop ends a reset on its way, and keeps the next one from beginning."""
+        self._withheld = reset_withheld_by(msg.latched)
+        if self._withheld:
+            self._arm.abort(self._withheld)
+
     def _reset(self) -> None:
         self._tell_busy(self._arm.wait_step())
+        self._check_allowed()
         self._tell(self._arm.reset("open", on_state=self._tell_busy))
 
     def _grasp(self) -> None:
         self._tell_busy(self._arm.wait_step())
+        self._check_allowed()
         self._tell(self._arm.grasp(on_state=self._tell_busy))
+
+    def _check_allowed(self) -> None:
+        """Refuse to begin what was asked for before a stop."""
+        if refusal := self._refusal():
+            raise RobotError(f"not begun: {refusal}")
 
     def _tell_busy(self, arm: ArmState) -> None:
         self._tell(replace(arm, control_mode=ControlMode.RESETTING))
@@ -178,13 +194,29 @@ class FrankaNode(GraphNode):
         return response
 
     def _accept(self, request: Callable[[], None], response: Trigger.Response) -> Trigger.Response:
-        """Take a request that needs a healthy arm."""
-        fault = ", ".join(self._arm.fault)
-        response.success = not fault
-        response.message = f"latched: {fault}; call franka_node/recover" if fault else "accepted"
+        """Take a request that needs a healthy arm at rest."""
+        refusal = self._refusal() or self._busy()
+        response.success, response.message = not refusal, refusal or "accepted"
         if response.success:
             self._request = request
         return response
+
+    def _refusal(self) -> str:
+        """Why the arm must not be moved by the driver itself; empty when it may."""
+        if self._arm.fault:
+            return f"latched: {', '.join(self._arm.fault)}; call {RECOVER}"
+        if self._withheld:
+            return f"safety holds the arm: {self._withheld}; call {CLEAR}"
+        return "the run ends" if self._halted else ""
+
+    def _busy(self) -> str:
+        """Why a reset or grasp would come in between; empty when it would not."""
+        mode = self._arm.mode
+        if mode is ControlMode.TRACKING:
+            return "the arm follows commands; end the episode first: arbitrator_node/abort"
+        if mode is ControlMode.RESETTING or self._request is not None:
+            return "another reset or grasp is under way"
+        return ""
 
     def _publish_calibrations(self, calibrations: str) -> None:
         poses = [load_calibration(Path(path)) for path in calibrations.split(",") if path]
@@ -208,13 +240,15 @@ class FrankaNode(GraphNode):
         )
 
     def halt(self) -> None:
-        """Hold, and take no more commands in this run."""
+        """Hold, and take no more commands in this run; a reset under way ends where it is."""
         self._halted = True
+        self._arm.abort("the run ends")
         self._arm.hold()
 
     def shutdown(self) -> None:
         """Hold, stop tracking, let go."""
         self._stop.set()
+        self._arm.abort("the driver ends")
         self._thread.join(5.0)
         self._arm.close()
 

@@ -156,7 +156,12 @@ TOPICS: tuple[Topic, ...] = (
         100.0,
     ),
     Topic(
-        "safety/status", f"{PLD}/SafetyStatus", "safety_node", ARBITRATOR, ("twin_node",), STREAM
+        "safety/status",
+        f"{PLD}/SafetyStatus",
+        "safety_node",
+        ("arbitrator_node", "franka_node"),
+        ("twin_node",),
+        STREAM,
     ),
     Topic(
         "episode",

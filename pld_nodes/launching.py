@@ -6,6 +6,7 @@ Only this file imports `launch`, which a laptop without /opt/ros does not have.
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from launch.actions import (
     SetEnvironmentVariable,
 )
 from launch.event_handlers import OnProcessExit, OnShutdown
-from launch.events import Shutdown
+from launch.events import Shutdown, matches_action
+from launch.events.process import SignalProcess
 from launch.substitutions import LaunchConfiguration
 
 from launch import LaunchContext, LaunchDescription
@@ -75,27 +77,34 @@ def _start(context: LaunchContext, deployment: Deployment) -> list[Any]:
     prepared = run.prepare(parse_arguments(deployment, given), deployment)
     environment = [SetEnvironmentVariable(n, v) for n, v in variables().items()]
     actions: list[Any] = list(environment)
+    processes = {row.name: _process(row.name, prepared.commands[row.name]) for row in prepared.rows}
+    driver = processes["franka_node"]
     for row in prepared.rows:
-        action = ExecuteProcess(
-            cmd=prepared.commands[row.name],
-            name=row.name,
-            output="both",
-            sigterm_timeout="20",
-            sigkill_timeout="25",
-        )
-        handler = OnProcessExit(target_action=action, on_exit=_ending(row, prepared.run_dir))
-        actions += [action, RegisterEventHandler(handler)]
+        ending = _ending(row, prepared.run_dir, driver)
+        handler = OnProcessExit(target_action=processes[row.name], on_exit=ending)
+        actions += [processes[row.name], RegisterEventHandler(handler)]
     actions.append(RegisterEventHandler(OnShutdown(on_shutdown=lambda *_: prepared.clean_up())))
     return actions
 
 
-def _ending(row: Process, run_dir: Path) -> Any:
-    """The end of any process ends the launch; the reason is left for the recorder."""
+def _process(name: str, command: list[str]) -> Any:
+    return ExecuteProcess(
+        cmd=command, name=name, output="both", sigterm_timeout="20", sigkill_timeout="25"
+    )
+
+
+def _ending(row: Process, run_dir: Path, driver: Any) -> Any:
+    """The end of any process ends the launch; the reason is left for the recorder.
+
+    The driver is told to hold before everybody, itself too, is told to end.
+    """
+    halt = SignalProcess(signal_number=signal.SIGUSR1, process_matcher=matches_action(driver))
 
     def on_exit(event: Any, _: LaunchContext) -> list[Any]:
         finished = row.on_exit is OnExit.FINISH_RUN and event.returncode == 0
         if not finished:
             note_termination(run_dir, f"node_lost:{row.name}", f"exit {event.returncode}")
-        return [EmitEvent(event=Shutdown(reason=f"{row.name} ended"))]
+        end = EmitEvent(event=Shutdown(reason=f"{row.name} ended"))
+        return [end] if row.name == "franka_node" else [EmitEvent(event=halt), end]
 
     return on_exit

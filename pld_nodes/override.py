@@ -91,7 +91,7 @@ class Override:
         return self.policy_may_act
 
     def on_human(self, msg: HumanAction, info: dict[str, Any]) -> None:
-        """A person's action: for the newest step, for the coming one, or late."""
+        """A person's action: for the newest step, the coming one, or late; others are dropped."""
         self._operators = self._operators.on_message(publisher_of(info), int(msg.step))
         if not self._desk.is_running():
             return
@@ -99,8 +99,10 @@ class Override:
         if not self._operators.is_alone:
             self._quarrel(said)
             return
-        if said.step > self._desk.newest_step():
-            self._early = EarlyAnswer(said.step, said)
+        ahead = said.step - self._desk.newest_step()
+        if ahead > 0:
+            if ahead == 1:
+                self._early = EarlyAnswer(said.step, said)
             return
         held_before = self.is_holding
         self._take(said)

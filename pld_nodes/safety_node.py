@@ -17,10 +17,11 @@ from pld.contract import ActionSpec
 from pld.robots.step_clock import TimeGuard
 from pld.safety import failsafe
 from pld.safety.failsafe import Action, Failsafe, Reply
-from pld.safety.filter import filter_choice, hold_command
+from pld.safety.filter import arm_condition, filter_choice, hold_command
 from pld.safety.limits import load_limits
 from pld.safety.sources import SingleSource
 from pld.safety.watchdog import EarlyAnswer, Heartbeats, StepGuard
+from pld_nodes.graph import PROCESSES
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import GraphNode, run_node, sequence_of
 
@@ -29,7 +30,7 @@ SILENCE_S = 5.0
 GAP_NS = 500_000_000
 # Every node reports once a second. A hung learner or device moves nothing.
 BEAT_LIMIT_NS = 3_000_000_000
-UNWATCHED = ("learner_node", "teleop_node")
+WATCHED = {p.name for p in PROCESSES if p.is_node} - {"learner_node", "teleop_node"}
 FILTER_CAUSES = ("not_finite", "absurd", "arm_not_finite", "left_workspace", "force_ceiling")
 SOLE_PUBLISHER = {"foreign_command": "arm/command", "foreign_choice": "arbitrator/choice"}
 
@@ -91,7 +92,7 @@ class SafetyNode(GraphNode):
         self._source, known = self._source.on_message(sequence_of(info))
         if not known:
             self._note("foreign_choice", present=True)
-        elif self._arm is None or msg.step > self._arm.step:
+        elif self._arm is None or msg.step == self._arm.step + 1:
             self._early = EarlyAnswer(int(msg.step), msg)
         else:
             self._answer(msg)
@@ -107,13 +108,14 @@ class SafetyNode(GraphNode):
         choice = messages.choice_from_msg(msg)
         command = filter_choice(choice, arm, self._limits, self._spec)
         withheld = self._failsafe.withheld_by(choice.source)
+        standing = {arm_condition(arm, self._limits)} & self._failsafe.active
         for cause in FILTER_CAUSES:
-            self._note(cause, present=cause in command.reasons)
+            self._note(cause, present=cause in command.reasons or cause in standing)
         self._send(hold_command(arm, withheld) if withheld else command)
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
-            if status.name not in UNWATCHED:
+            if status.name in WATCHED:
                 self._beats = self._beats.on_beat(status.name)
 
     def _look_for_silence(self) -> None:

@@ -19,8 +19,8 @@ lockstep twin. The runs that the command was given are listed whole, whatever th
 whose seeds no training saw, the same starts for every policy of a run; intervals are 95 % Wilson;
 p-values are McNemar's exact test on paired starts.
 
-This page again, from the runs' own figures: `pld results docs/figures/flywheel/*.json`. A run again:
-`pld flywheel --task TASK --seed SEED --json FILE`, with `--controls NAMES` for its controls.
+This page again, from the runs' own figures: `pld results docs/figures/flywheel/*.json`. A run
+again: `pld flywheel --task TASK --seed SEED --json FILE`, with `--controls NAMES` for its controls.
 """
 
 

@@ -12,7 +12,8 @@ from pld.types import Array
 class Answers:
     """Offers by step. Topics are not ordered: an answer may overtake the state that it answers.
 
-    `newest` is the step that a choice is wanted for; answers to older ones are refused and counted.
+    `newest` is the step that a choice is wanted for. Answers to older ones are refused and counted,
+    and so are those to steps further on than the next: who counts wrongly would be executed later.
     """
 
     newest: int = -1
@@ -33,7 +34,7 @@ class Answers:
         human: Array | None = None,
     ) -> Answers:
         """Somebody answered `step`; the first answer of each kind counts."""
-        if step < self.newest:
+        if not self.newest <= step <= self.newest + 1:
             return replace(self, refused=self.refused + 1)
         before = self.offers.get(step, Offers())
         offers = Offers(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pld.contract import is_sensible
 from pld.types import ActionSource, Array, Choice
 
 NEVER = -1
@@ -39,6 +40,18 @@ def choose(step: int, episode_step: int, takeover_step: int, offers: Offers) -> 
     elif not specialist:
         source, action = ActionSource.BASE, offers.base
     elif offers.residual is not None:
-        source = ActionSource.SPECIALIST
-        action = np.clip(offers.base + offers.residual, -1.0, 1.0)
+        source, action = ActionSource.SPECIALIST, combined(offers.base, offers.residual)
     return Choice(step, source, action, offers.base, offers.residual, offers.human)
+
+
+def combined(base: Array, residual: Array) -> Array:
+    """The specialist's action (A,): base + residual, within the unit range.
+
+    An absurd part is passed on as it is, for the safety filter to find: within the range it would
+    look like an action that somebody meant.
+    """
+    for part in (base, residual):
+        if not is_sensible(part):
+            return part
+    action: Array = np.clip(base + residual, -1.0, 1.0)
+    return action

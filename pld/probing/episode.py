@@ -14,6 +14,7 @@ from pld.probing.horizon import takeover_of_seed
 from pld.types import ControlMode, EpisodeState, Outcome
 
 ROBOT_FAULT, SAFETY_LATCHED = "robot_fault", "safety_latched"
+OPERATOR_AWAY = "operator_away"
 NOTICE_STEPS = 2
 """Steps between the decision to run and the first step, so that everybody has heard of it."""
 
@@ -39,7 +40,8 @@ class EpisodePlan:
     number of steps drawn from {0, ..., latest_takeover} by the episode's seed; never with NEVER.
     The first episode is number `first_episode` of the run, where a resumed one goes on; `episodes`
     counts those before it too. An arm that holds because the operator said so, or fell silent,
-    waits `away_s` in all; that time is not the policy's.
+    waits `away_s` in all; that time is not the policy's. Then the run ends: an arm that somebody
+    stopped does not go home by itself.
     """
 
     run: str
@@ -144,7 +146,8 @@ def on_done(episode: Episode, want: Want, t_ns: int, step: int) -> Episode:
             first_step=step + NOTICE_STEPS,
         )
     if want is Want.CLOSE_RECORD:
-        return begin(episode, t_ns)
+        away = episode.termination_reason == OPERATOR_AWAY
+        return _give_up(episode, OPERATOR_AWAY) if away else begin(episode, t_ns)
     return episode
 
 
@@ -229,7 +232,7 @@ def _paused_step(episode: Episode, t_ns: int) -> Episode:
     """A step on which the arm waited for the operator; it counts for no horizon."""
     episode = replace(episode, paused=episode.paused + 1, starved=0)
     if episode.paused > episode.plan.away_s * episode.plan.rate_hz:
-        return end(episode, t_ns, Outcome.UNLABELLED, "operator_away")
+        return end(episode, t_ns, Outcome.UNLABELLED, OPERATOR_AWAY)
     return episode
 
 

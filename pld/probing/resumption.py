@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from pld.contract import is_sensible
 from pld.types import ActionSource, Choice
 
 RAMP_S = 0.5
@@ -31,8 +32,13 @@ class Resumption:
         return cls(ramp_steps(rate_hz), ramp_steps(rate_hz))
 
     def soften(self, choice: Choice) -> Choice:
-        """A policy's choice with its motion scaled; its gripper, and others' choices, as made."""
+        """A policy's choice with its motion scaled; its gripper, and others' choices, as made.
+
+        An absurd action stays as it is: scaled, the safety filter would not know it for one.
+        """
         if choice.source not in POLICY_SOURCES or self.done >= self.steps:
+            return choice
+        if not is_sensible(choice.action):
             return choice
         action = choice.action.copy()
         action[:6] *= (self.done + 1) / (self.steps + 1)

@@ -21,7 +21,7 @@ from pld.robots.recovery import RecoveryRule
 from pld.robots.tracking import TrackingArm, Watcher
 from pld.types import ArmState, ControlMode, Pose
 
-__all__ = ["FrankaArm", "FrankaConfig"]
+__all__ = ["AbortedError", "FrankaArm", "FrankaConfig"]
 
 GRIPPER_MODES = ("open", "close", "keep")
 NEARLY_OPEN = 0.9
@@ -29,9 +29,14 @@ GRIPPER_TIMEOUT_NS = 10_000_000_000
 HOME_TIMEOUT_NS = 60_000_000_000
 RETREAT_TIMEOUT_NS = 10_000_000_000
 QUIET_PAUSE_S = 0.01
+BRAKE_TIMEOUT_S = 5.0
 
 logger = logging.getLogger(__name__)
 OnState = Callable[[ArmState], None]
+
+
+class AbortedError(RobotError):
+    """A reset or grasp was stopped on its way."""
 
 
 class FrankaArm(TrackingArm):
@@ -67,7 +72,8 @@ class FrankaArm(TrackingArm):
 
         `gripper`: `open`, `close` or `keep`. `on_state` gets a state per control period meanwhile.
         The arm first rises straight to `retreat_height_m`, clear of what it stands in. Raises
-        RobotError when a fault is latched or the motion fails (which latches it).
+        RobotError when a fault is latched or the motion fails (which latches it), and AbortedError
+        when `abort` stopped it; the arm then holds where it is.
         """
         if gripper not in GRIPPER_MODES:
             raise ConfigError.unknown("gripper mode", gripper, GRIPPER_MODES)
@@ -75,35 +81,63 @@ class FrankaArm(TrackingArm):
             raise RobotError(f"cannot reset while {self._fault_text()} is latched; recover first")
         link = self._connected()
         with self._lock:
-            self._mode = ControlMode.RESETTING
-            self._clock.disarm()
+            self._begin()
             self._watcher(None)
         try:
-            if not link.is_tracking:
-                link.start_tracking()
-            self._drive_gripper(gripper, on_state)
-            self._retreat(on_state)
-            with self._lock:
-                link.stop_tracking()
-                link.start_home()
-            self._pump(link.home_reached, on_state, HOME_TIMEOUT_NS, "reach home")
+            self._go_home(link, gripper, on_state)
         except (Ended, Lost) as error:
             self._latch_from(error)
             raise RobotError(f"reset failed: {error}; remove the cause, then recover") from error
+        except AbortedError:
+            self._rest(link)
+            raise
         with self._lock:
             self._start_tracking()
             self._recovery.completed_reset()
             return self._state()
 
+    def _begin(self) -> None:
+        """A reset or grasp begins: no command moves the arm until it has ended."""
+        with self._lock:
+            self._mode, self._aborted = ControlMode.RESETTING, ""
+            self._clock.disarm()
+
+    def _go_home(self, link: FrankyLink, gripper: str, on_state: OnState | None) -> None:
+        if not link.is_tracking:
+            link.start_tracking()
+        self._drive_gripper(gripper, on_state)
+        self._retreat(on_state)
+        with self._lock:
+            self._check_aborted("go home")
+            link.stop_tracking()
+            link.start_home()
+        self._pump(link.home_reached, on_state, HOME_TIMEOUT_NS, "reach home")
+
+    def _rest(self, link: FrankyLink) -> None:
+        """After an abort: wait until the arm has braked, then hold there."""
+        deadline = time.monotonic() + BRAKE_TIMEOUT_S
+        try:
+            while not (link.is_tracking or link.home_reached()) and time.monotonic() < deadline:
+                time.sleep(QUIET_PAUSE_S)
+            with self._lock:
+                self._start_tracking()
+        except (Ended, Lost) as error:
+            self._latch_from(error)
+
     def grasp(self, on_state: OnState | None = None) -> ArmState:
         """Close the hand on what is laid between the fingers, while the arm holds its pose.
 
-        Raises RobotError when a fault is latched or comes meanwhile.
+        Raises RobotError when a fault is latched or comes meanwhile, AbortedError when stopped.
         """
         if self.fault:
             raise RobotError(f"cannot grasp while {self._fault_text()} is latched; recover first")
         self.hold()
-        self._drive_gripper("close", on_state)
+        self._begin()
+        try:
+            self._drive_gripper("close", on_state)
+        finally:
+            if self._mode is ControlMode.RESETTING:
+                self._mode = ControlMode.HOLDING
         return self._state()
 
     def recover(self) -> ArmState:
@@ -202,7 +236,8 @@ class FrankaArm(TrackingArm):
     ) -> None:
         """Tell a state per period until `done`; raises RobotError after `timeout_ns`."""
         began_ns: int | None = None
-        while not done():
+        while not self._is(done):
+            self._check_aborted(what)
             state = self.wait_step() if on_state else self._quiet_step()
             if self.fault:
                 raise RobotError(f"{self._fault_text()} while trying to {what}; recover first")
@@ -210,9 +245,17 @@ class FrankaArm(TrackingArm):
                 on_state(state)
             began_ns = began_ns or state.t_ns
             if state.t_ns - began_ns > timeout_ns:
-                self._latch(("motion_ended",), f"could not {what} in time")
+                self.latch("motion_ended", f"could not {what} in time")
                 raise RobotError(f"could not {what} within {timeout_ns / 1e9:g} s; recover first")
         self._watcher(None)
+
+    def _is(self, done: Callable[[], bool]) -> bool:
+        with self._lock:
+            return done()
+
+    def _check_aborted(self, what: str) -> None:
+        if self._aborted and not self.fault:
+            raise AbortedError(f"stopped while trying to {what}: {self._aborted}; the arm holds")
 
     def _quiet_step(self) -> ArmState:
         with self._lock:

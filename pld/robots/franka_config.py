@@ -35,7 +35,7 @@ class FrankaConfig:
     1 kHz tracker acts on, and so the force near stiffness x clip. The leads bound how far the
     tracked pose may run ahead of the measured one, a second line behind the safety filter's.
     `retreat_height_m`: a reset first rises to this height of EE in O. `watchdog_ms` of robot time
-    without a command makes the arm hold; None: see `watchdog_ns`.
+    without a command makes the arm hold, at most two periods or 100; None: see `watchdog_ns`.
     `clock_guard_s` of steady time without robot time latches `robot_time_stopped`.
     """
 
@@ -77,7 +77,7 @@ class FrankaConfig:
         for name, (low, high) in _RANGES.items():
             _within(name, getattr(self, name), low, high)
         if self.watchdog_ms is not None:
-            _within("watchdog_ms", self.watchdog_ms, 10.0, 1000.0)
+            _within("watchdog_ms", self.watchdog_ms, 10.0, max(100.0, 2000.0 / self.rate_hz))
         self._check_joints()
 
     def _check_joints(self) -> None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from dataclasses import dataclass
 from types import ModuleType
@@ -15,10 +14,9 @@ import numpy as np
 
 from pld.errors import MissingPackageError, RobotError
 from pld.robots.franka_config import FrankaConfig
+from pld.robots.reach import probe, unreachable
 from pld.types import Array, Pose
 
-ROBOT_PORT = 1337
-PROBE_TIMEOUT_S = 3.0
 CLEAR_ATTEMPTS = 3
 CLEAR_WAIT_S = 0.5
 
@@ -62,7 +60,7 @@ class FrankyLink:
     def open(cls, config: FrankaConfig) -> FrankyLink:
         """Connect and set the collision thresholds; raises RobotError with the remedy."""
         franky = _franky()
-        _probe(config.address)
+        probe(config.address)
         try:
             robot = franky.Robot(
                 config.address,
@@ -86,7 +84,7 @@ class FrankyLink:
                 "set realtime to 'ignore' (simulation only)"
             ) from error
         except (franky.NetworkException, franky.CommandException, RuntimeError) as error:
-            raise RobotError(_unreachable(config.address, error)) from error
+            raise RobotError(unreachable(config.address, error)) from error
 
     def open_gripper(self) -> Any:
         """The hand's client, a pld.robots.gripper.GripperDevice."""
@@ -162,7 +160,7 @@ class FrankyLink:
         if self._tracker is not None and not self._tracker.is_running:
             tracker, self._tracker = self._tracker, None
             self._end(tracker)
-            raise Ended(self._error_names(), "the robot ended the motion")
+            raise self._ended("the robot ended the motion")
 
     def stop_tracking(self) -> None:
         """Stop the tracker, if any, and wait for the arm to rest."""
@@ -187,6 +185,13 @@ class FrankyLink:
         except self._failures() as error:
             raise self._translated(error) from error
 
+    def brake(self) -> None:
+        """Brake the motion to home; `home_reached` says when the arm rests."""
+        try:
+            self._robot.move(self._franky.JointStopMotion(), asynchronous=True)
+        except self._failures() as error:
+            raise self._translated(error) from error
+
     def clear_errors(self) -> None:
         """Automatic error recovery, repeated while errors stay; raises Ended when they do."""
         self._tracker = None
@@ -197,7 +202,7 @@ class FrankyLink:
                     return
             except self._failures() as error:
                 raise self._translated(error) from error
-        raise Ended(self._error_names(), "the robot keeps its errors")
+        raise self._ended("the robot keeps its errors")
 
     def errors_in_force(self) -> tuple[str, ...]:
         """Names of the errors that the robot has now; raises Lost."""
@@ -256,10 +261,14 @@ class FrankyLink:
         lost = (self._franky.NetworkException, self._franky.ProtocolException)
         if unexpected or isinstance(error, lost):
             return Lost(str(error))
+        return self._ended(str(error))
+
+    def _ended(self, detail: str) -> Ended | Lost:
+        """Ended with the robot's errors, or Lost when it no longer tells them."""
         try:
-            return Ended(self._error_names(), str(error))
-        except self._failures() as second:
-            return Lost(str(second))
+            return Ended(self._error_names(), detail)
+        except self._failures() as error:
+            return Lost(str(error))
 
     def _error_names(self) -> tuple[str, ...]:
         state = self._robot.state
@@ -282,18 +291,3 @@ def _franky() -> ModuleType:
         ) from error
     module: ModuleType = franky
     return module
-
-
-def _probe(address: str) -> None:
-    """Find an address that nobody answers within seconds; the client itself would wait minutes."""
-    try:
-        socket.create_connection((address, ROBOT_PORT), PROBE_TIMEOUT_S).close()
-    except OSError as error:
-        raise RobotError(_unreachable(address, error)) from error
-
-
-def _unreachable(address: str, error: BaseException) -> str:
-    return (
-        f"no robot answers at {address}:{ROBOT_PORT} ({error}); check the address and the cable, "
-        "unlock the joints, activate FCI in Desk, and make sure that no other client is connected"
-    )

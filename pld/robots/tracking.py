@@ -50,6 +50,12 @@ class TrackingArm:
         self._gripper: Gripper | None = None
         self._reading: Reading | None = None
         self._reference: Pose | None = None
+        self._aborted = ""
+
+    @property
+    def mode(self) -> ControlMode:
+        """What the arm does now."""
+        return self._mode
 
     @property
     def skipped(self) -> int:
@@ -77,9 +83,15 @@ class TrackingArm:
         return self._state()
 
     def apply(self, command: Command) -> None:
-        """Track the command's target from the measured pose, or hold; ignored while faulty."""
+        """Track the command's target from the measured pose, or hold.
+
+        Refused while faulty, and what moves the arm also during a reset or grasp.
+        """
         with self._lock:
             if self.fault or self._link is None or not self._link.is_tracking:
+                self.refused += 1
+                return
+            if self._mode is ControlMode.RESETTING and not command.hold:
                 self.refused += 1
                 return
             if not command.hold and not is_usable(command):
@@ -103,10 +115,20 @@ class TrackingArm:
             self._clock.disarm()
             self._hold()
 
+    def abort(self, reason: str) -> None:
+        """End a reset or grasp under way: the arm brakes and holds there. Else nothing happens."""
+        with self._lock:
+            if self._mode is not ControlMode.RESETTING or self._aborted:
+                return
+            self._aborted = reason
+            logger.warning("stopped on the way: %s", reason)
+            self._brake()
+
     def latch(self, name: str, detail: str) -> None:
         """Latch a fault that was found outside the driver: hold until the operator recovers."""
         with self._lock:
             if name not in self.fault:
+                self.abort(name)
                 self._latch((name,), detail)
 
     def _observe(self) -> Reading | None:
@@ -127,9 +149,9 @@ class TrackingArm:
     def _check(self, reading: Reading) -> None:
         stopped = self._guard.stands_still(reading.t_ns, time.monotonic())
         if stopped and not self.fault:
-            self._latch(("robot_time_stopped",), f"for {self.config.clock_guard_s:g} s")
+            self.latch("robot_time_stopped", f"for {self.config.clock_guard_s:g} s")
         if self._gripper is not None and self._gripper.error and not self.fault:
-            self._latch(("gripper_lost",), self._gripper.error)
+            self.latch("gripper_lost", self._gripper.error)
         stale_ns = self._clock.until_stale_ns(reading.t_ns)
         if stale_ns is None or stale_ns > 0:
             return
@@ -145,6 +167,18 @@ class TrackingArm:
         self._mode = ControlMode.HOLDING
         self.held_ns = self._stamp_ns(self._reading)
         self._set_reference(self._reading.O_T_EE)
+
+    def _brake(self) -> None:
+        """Brake what a reset has set in motion: the tracked reference, or the motion to home."""
+        if self._link is None or self._reading is None:
+            return
+        if self._link.is_tracking:
+            self._set_reference(self._reading.O_T_EE)
+            return
+        try:
+            self._link.brake()
+        except (Ended, Lost) as error:
+            logger.warning("while braking: %s", error)
 
     def _track(self, reading: Reading, command: Command) -> None:
         self._mode = ControlMode.TRACKING

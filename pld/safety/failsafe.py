@@ -8,6 +8,7 @@ argument: robot time of the newest arm state [ns].
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -33,7 +34,8 @@ class Cause:
     """One thing that can be wrong.
 
     `takeover`: a person's action is let through meanwhile. `clearable`: on the operator's
-    allow-list. `limited`: clears of it are limited. `remedy`: what ends it.
+    allow-list. `limited`: clears of it are limited. `homing`: a reset is let through meanwhile.
+    `remedy`: what ends it.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Cause:
     takeover: bool = False
     clearable: bool = True
     limited: bool = True
+    homing: bool = False
 
 
 # The most severe first; among equals the order decides which one a command names.
@@ -55,7 +58,12 @@ TABLE: tuple[Cause, ...] = (
     Cause("arm_state_lost", Action.STOP, "see why franka_node is silent"),
     Cause("not_finite", Action.HOLD, "repair the policy", takeover=True),
     Cause("absurd", Action.HOLD, "repair the policy", takeover=True),
-    Cause("left_workspace", Action.HOLD, "end the episode: the reset brings the arm home"),
+    Cause(
+        "left_workspace",
+        Action.HOLD,
+        "end the episode: the reset brings the arm home",
+        homing=True,
+    ),
     Cause("force_ceiling", Action.HOLD, "take the load off the hand", latches=False),
     Cause("node_silent", Action.HOLD, "see why it hangs", latches=False, takeover=True),
     Cause("choice_missing", Action.HOLD, "see why nobody answers", latches=False, takeover=True),
@@ -109,6 +117,12 @@ class Failsafe:
         """The cause that keeps an action of `source` from being executed, or nothing."""
         causes = [name for name in self.in_force if name in WITHHOLDING]
         return causes[0] if causes and not self.permits(source) else ""
+
+
+def reset_withheld_by(latched: Iterable[str]) -> str:
+    """The latched cause under which the arm must not even go home, or nothing."""
+    names = frozenset(latched)
+    return next((c.name for c in TABLE if c.name in names and not c.homing), "")
 
 
 def raised(state: Failsafe, name: str, t_ns: int) -> Failsafe:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from pld.contract import ActionSpec
+from pld.contract import ActionSpec, is_sensible
 from pld.geometry import pose_delta
 from pld.safety.arm_limits import allowed_share
 from pld.safety.limits import SafetyLimits
@@ -17,8 +17,6 @@ from pld.safety.zone import excess_m, half_spaces, nearest_inside
 from pld.types import ActionSource, ArmState, Array, Choice, Command, Pose
 
 EPSILON = 1e-9
-# A policy's action is meant to be within 1; ten times that is a defect (units, a blown-up network).
-ABSURD = 10.0
 
 
 def hold_command(arm: ArmState, reason: str) -> Command:
@@ -48,14 +46,32 @@ def filter_choice(choice: Choice, arm: ArmState, limits: SafetyLimits, spec: Act
     rotation = Rotation.from_rotvec(delta_rad) * Rotation.from_quat(arm.reference.q_xyzw)
     rotation = _in_orientation_box(rotation, limits, reasons)
     target = Pose(p_m, rotation.as_quat(canonical=True))
-    step = (limits.max_step_m, limits.max_step_rad)
-    target = _near(arm.reference, target, *step, "step", reasons)
+    target = _near(arm.reference, target, *_longest_step(limits, spec), "step", reasons)
     lead = (limits.max_lead_m, limits.max_lead_rad)
     target = _near(arm.O_T_EE, target, *lead, "lead", reasons)
     executed = spec.action_between(arm.reference, target, float(clipped[6]))
     return Command(
         arm.step, target, float(clipped[6]), executed, reasons=tuple(dict.fromkeys(reasons))
     )
+
+
+def _longest_step(limits: SafetyLimits, spec: ActionSpec) -> tuple[float, float]:
+    """How far [m], [rad] a target may be from the reference, drawn back into the box or not."""
+    fastest = (limits.max_speed_m_s / spec.rate_hz, limits.max_turn_rad_s / spec.rate_hz)
+    steps = (limits.max_step_m, limits.max_step_rad)
+    step_m, step_rad = (f if s is None else min(s, f) for s, f in zip(steps, fastest, strict=True))
+    return step_m, step_rad
+
+
+def arm_condition(arm: ArmState, limits: SafetyLimits) -> str:
+    """What is wrong with the arm itself, whatever was chosen; empty when nothing is."""
+    if not _is_plausible(arm):
+        return "arm_not_finite"
+    if float(np.linalg.norm(arm.O_F_ext_hat_K[:3])) > limits.max_force_n:
+        return "force_ceiling"
+    if limits.max_outside_m is not None and _outside_m(arm, limits) > limits.max_outside_m:
+        return "left_workspace"
+    return ""
 
 
 def _refusal(choice: Choice, arm: ArmState, limits: SafetyLimits) -> str:
@@ -65,15 +81,9 @@ def _refusal(choice: Choice, arm: ArmState, limits: SafetyLimits) -> str:
     action = np.asarray(choice.action, dtype=float)
     if action.shape != (7,) or not np.all(np.isfinite(action)):
         return "not_finite"
-    if np.any(np.abs(action) > ABSURD):
+    if not is_sensible(action):
         return "absurd"
-    if not _is_plausible(arm):
-        return "arm_not_finite"
-    if float(np.linalg.norm(arm.O_F_ext_hat_K[:3])) > limits.max_force_n:
-        return "force_ceiling"
-    if limits.max_outside_m is not None and _outside_m(arm, limits) > limits.max_outside_m:
-        return "left_workspace"
-    return ""
+    return arm_condition(arm, limits)
 
 
 def _outside_m(arm: ArmState, limits: SafetyLimits) -> float:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
-from pld.config import load_yaml
+from pld.config import from_mapping, read_yaml
 from pld.errors import ConfigError
 from pld.safety.arm_model import JOINT_TABLES, JOINTS
 from pld.safety.zone import box_half_spaces, half_spaces, nearest_inside
@@ -21,7 +22,8 @@ Plane = tuple[float, float, float, float]
 SPEED_CEILING_M_S = 1.0
 TURN_CEILING_RAD_S = 2.5
 ACCELERATION_CEILING_M_S2 = 9.0
-REACH_M = 0.855
+# Reach of the flange from the shoulder, height of the shoulder, and a hand of generous length.
+REACH_M, SHOULDER_M, HAND_M = 0.855, 0.333, 0.2
 # Upper ends of what a file may say; every one must be above zero.
 CEILINGS = {
     "max_tilt_rad": np.pi / 2,
@@ -38,17 +40,6 @@ CEILINGS = {
     "singularity_stop": 1e4,
     "max_outside_m": 0.05,
 }
-OPTIONAL_IN_MEMORY = (
-    "max_step_m",
-    "max_step_rad",
-    "max_acceleration_m_s2",
-    "lower_q_rad",
-    "upper_q_rad",
-    "joint_margin_rad",
-    "singularity_slow",
-    "singularity_stop",
-    "max_outside_m",
-)
 
 
 @dataclass(frozen=True)
@@ -109,6 +100,10 @@ class SafetyLimits:
         length = float(np.linalg.norm(self.upright_q_xyzw))
         if abs(length - 1.0) > 1e-6:
             raise ConfigError(f"upright_q_xyzw: length {length:g} is not 1")
+        if Rotation.from_quat(self.upright_q_xyzw).apply([0.0, 0.0, 1.0])[2] >= 0.0:
+            raise ConfigError(
+                f"upright_q_xyzw: {self.upright_q_xyzw} points the hand up; [1, 0, 0, 0] is down"
+            )
 
     def _check_box(self) -> None:
         for axis, low, high in zip("xyz", self.workspace_min_m, self.workspace_max_m, strict=True):
@@ -116,8 +111,9 @@ class SafetyLimits:
                 raise ConfigError(
                     f"workspace_min_m: {axis} = {low} is not below workspace_max_m {axis} = {high}"
                 )
+            middle = SHOULDER_M if axis == "z" else 0.0
             for name, value in (("workspace_min_m", low), ("workspace_max_m", high)):
-                if abs(value) > REACH_M + 0.2:
+                if abs(value - middle) > REACH_M + HAND_M:
                     raise ConfigError(f"{name}: {axis} = {value} is beyond the arm's reach")
 
     def _check_zone(self) -> None:
@@ -213,12 +209,12 @@ def load_limits(path: Path) -> SafetyLimits:
 
     A file holds every limit, for a robot whose joint table is known.
     """
+    content = read_yaml(path)
+    absent = [field.name for field in fields(SafetyLimits) if content.get(field.name) is None]
+    if absent:
+        raise ConfigError(f"{path}: missing field {', '.join(map(repr, absent))}")
     try:
-        limits = load_yaml(path, SafetyLimits)
-        missing = [name for name in OPTIONAL_IN_MEMORY if getattr(limits, name) is None]
-        if missing:
-            raise ConfigError(f"missing field {', '.join(map(repr, missing))}")
+        return from_mapping(content, SafetyLimits, where=str(path))
     except ConfigError as error:
         text = str(error)
         raise ConfigError(text if str(path) in text else f"{path}: {text}") from error
-    return limits

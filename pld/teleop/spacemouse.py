@@ -16,6 +16,7 @@ HELP = "hold the left button and move the cap; right button gripper"
 POLL_S = 0.004
 REPORTS_AT_ONCE = 32
 DEADMAN, GRIPPER = 0, 1
+SILENT_S = 0.15
 
 
 def load_pyspacemouse() -> Any:
@@ -37,6 +38,7 @@ class SpaceMouseDevice:
         self._path, self._vendor = path, vendor
         self._device: Any = None
         self._gripper_down = False
+        self._report, self._reported_s = -1.0, 0.0
 
     def open(self) -> None:
         """Find the device; TeleopError when it is absent or may not be read."""
@@ -65,7 +67,7 @@ class SpaceMouseDevice:
         down = bool(found.buttons[GRIPPER])
         presses, self._gripper_down = int(down and not self._gripper_down), down
         return Reading(
-            bool(found.buttons[DEADMAN]),
+            bool(found.buttons[DEADMAN]) and not self._is_silent(found),
             np.clip([found.x, found.y, found.z], -1.0, 1.0),
             np.clip([found.roll, found.pitch, found.yaw], -1.0, 1.0),
             presses,
@@ -76,6 +78,17 @@ class SpaceMouseDevice:
         if self._device is not None:
             self._device.close()
             self._device = None
+
+    def _is_silent(self, found: Any) -> bool:
+        """Whether a deflected cap has reported nothing for too long, as when its radio is lost.
+
+        It reports all the time while deflected, and nothing at rest.
+        """
+        now = time.monotonic()
+        if found.t != self._report:
+            self._report, self._reported_s = found.t, now
+        axes = (found.x, found.y, found.z, found.roll, found.pitch, found.yaw)
+        return any(axes) and now - self._reported_s > SILENT_S
 
     def _drained(self, timeout_s: float) -> Any:
         """The newest state: the vendor's `read` takes one report from a queue of several."""

@@ -32,6 +32,7 @@ from pld_interfaces.msg import (  # noqa: E402
     EpisodeStatus,
     HumanAction,
     RecorderStatus,
+    SafetyStatus,
 )
 from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
@@ -45,10 +46,10 @@ BASE = [0.8, -0.4, 0.0, 0.0, 0.0, 0.0, 1.0]
 HUMAN = [0.0, 0.5, 0.0, 0.0, 0.0, 0.1, -1.0]
 PATIENCE_S = 60.0
 REMAPS = ("-r", "__node:=arbitrator_node", "-r", "__ns:=/pld")
-PARAMETERS = ("task:=cube_pickup", "run:=r", "scene:=operator", "episodes:=1")
+PARAMETERS = ("task:=cube_pickup", "run:=r", "scene:=operator", "episodes:=2")
 ARGUMENTS = ("--ros-args", *REMAPS, *(part for p in PARAMETERS for part in ("-p", p)))
 QUIET_S = 0.3
-PLAYED = ("arm/state", "base/action", "teleop/action", "recorder/status")
+PLAYED = ("arm/state", "base/action", "teleop/action", "recorder/status", "safety/status")
 
 
 class World:
@@ -165,13 +166,19 @@ class World:
         self.chosen(self.state())
         self.until(lambda: self.call("scene_ready").success)
         self._repeat(lambda: bool(self.status.episode_id), ArmState.HOLDING)
-        recording = RecorderStatus(
-            episode_id=self.status.episode_id, state=RecorderStatus.RECORDING
-        )
-        self._tell("recorder/status", recording)
+        self.recorder(self.status.episode_id, RecorderStatus.RECORDING)
         self.until(lambda: self.status.state == EpisodeStatus.RUNNING)
         while self.step + 1 < self.status.first_step:
             self.chosen(self.state())
+
+    def recorder(self, episode_id: str, state: int) -> None:
+        """The recorder reports."""
+        self._tell("recorder/status", RecorderStatus(episode_id=episode_id, state=state))
+
+    def safety(self, *latched: str) -> None:
+        """Safety reports what is latched, and everybody has heard it."""
+        self._tell("safety/status", SafetyStatus(latched=list(latched)))
+        self.pause()
 
     def _repeat(self, condition: Callable[[], bool], mode: int) -> None:
         end = time.monotonic() + PATIENCE_S
@@ -288,6 +295,20 @@ def test_words_are_carried_out_or_refused_with_the_reason(world: World) -> None:
         refused = world.call(name)
         assert not refused.success
         assert "running episode" in refused.message
+
+
+def test_an_arm_that_was_stopped_is_not_sent_home_until_the_stop_is_cleared(world: World) -> None:
+    world.safety("operator_stop")
+    world.policy_step()
+    assert world.call("failure").success
+    ended = world.status.episode_id
+    world.recorder(ended, RecorderStatus.CLOSED)
+    resets = world._resets
+    for _ in range(30):
+        world.chosen(world.state())
+    assert world._resets == resets
+    world.safety()
+    world._repeat(lambda: world._resets == resets + 1, ArmState.HOLDING)
 
 
 def test_two_operators_at_a_time_move_nothing_until_one_is_gone(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 import types
 from pathlib import Path
@@ -26,7 +27,8 @@ MODULES = {
         "SetEnvironmentVariable",
     ),
     "launch.event_handlers": ("OnProcessExit", "OnShutdown"),
-    "launch.events": ("Shutdown",),
+    "launch.events": ("Shutdown", "matches_action"),
+    "launch.events.process": ("SignalProcess",),
     "launch.substitutions": ("LaunchConfiguration",),
 }
 
@@ -96,7 +98,11 @@ def test_the_end_of_a_process_ends_the_launch_and_notes_the_reason(tmp_path: Pat
     exits["arbitrator_node"].kwargs["on_exit"](event, None)
     assert not (tmp_path / "r" / "termination.json").exists()
     emitted = exits["safety_node"].kwargs["on_exit"](types.SimpleNamespace(returncode=-9), None)
-    assert kind(emitted[0]) == "EmitEvent"
+    events = [entity.kwargs["event"] for entity in emitted]
+    assert [kind(event) for event in events] == ["SignalProcess", "Shutdown"]
+    assert events[0].kwargs["signal_number"] is signal.SIGUSR1
+    (driver,) = events[0].kwargs["process_matcher"].args
+    assert driver.kwargs["name"] == "franka_node"
     assert "node_lost:safety_node" in (tmp_path / "r" / "termination.json").read_text()
 
 

@@ -189,6 +189,42 @@ def test_numbers_that_are_none_hold_and_latch_but_a_person_may_act(beside: Besid
     assert beside.status[-1].latched == ["not_finite"]
 
 
+def test_a_clear_is_refused_while_the_arm_is_out_of_its_box_whoever_holds(beside: Beside) -> None:
+    pose = beside.state.O_T_EE
+    out = {"O_T_EE": replace(pose, p_m=np.array([0.5, 0.3, 0.3]))}
+    assert list(beside.turn(**out).reasons) == ["left_workspace"]
+    assert beside.turn(source=types.ActionSource.HOLD, **out).hold
+    refused, words = beside.call("clear")
+    assert not refused
+    assert "left_workspace is still present" in words
+    assert beside.turn(source=types.ActionSource.HOLD).hold
+    assert beside.call("clear")[0]
+
+
+def test_a_choice_for_a_step_far_ahead_is_never_executed(beside: Beside) -> None:
+    beside.turn()
+    ahead = beside.state.step + 5
+    beside.choose(step=ahead)
+    for _ in range(4):
+        assert not beside.turn().hold
+    beside.tell_state()
+    assert beside.state.step == ahead
+    assert not beside.wait(lambda: any(c.step == ahead for c in beside.commands), 0.5)
+    beside.choose()
+    assert beside.wait(lambda: any(c.step == ahead for c in beside.commands))
+
+
+def test_strangers_on_diagnostics_are_not_missed(beside: Beside) -> None:
+    publisher = beside._publisher(DiagnosticArray, "/diagnostics")
+    assert beside.wait(lambda: publisher.get_subscription_count() > 0)
+    publisher.publish(DiagnosticArray(status=[DiagnosticStatus(name="joy_node")]))
+    tracking = {"control_mode": types.ControlMode.TRACKING}
+    began_ns = beside.state.t_ns
+    while beside.state.t_ns - began_ns < 5_000_000_000:
+        assert not beside.turn(**tracking).hold
+    beside.node.destroy_publisher(publisher)
+
+
 def test_a_node_that_falls_silent_holds_the_arm_until_it_reports_again(beside: Beside) -> None:
     publisher = beside._publisher(DiagnosticArray, "/diagnostics")
     assert beside.wait(lambda: publisher.get_subscription_count() > 0)

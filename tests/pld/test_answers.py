@@ -52,6 +52,16 @@ def test_a_late_answer_is_refused_and_counted_and_the_first_one_counts() -> None
     assert offers.base is BASE
 
 
+def test_an_answer_further_ahead_than_the_next_step_is_refused_and_never_executed() -> None:
+    answers = Answers().on_state(5)
+    for step in (7, 100):
+        answers = answers.on_answer(step, base=HUMAN)
+    assert (answers.refused, answers.offers) == (2, {})
+    for step in range(6, 101):
+        answers = answers.on_state(step)
+        assert answers.complete(0, NEVER) is None
+
+
 def test_a_new_step_forgets_the_older_answers() -> None:
     answers = Answers().on_state(5).on_answer(5, base=BASE).on_state(6)
     assert answers.offers == {}

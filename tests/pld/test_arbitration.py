@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pld.contract import is_sensible
 from pld.probing.arbitrator import NEVER, Offers, choose
 from pld.probing.episode import Episode, EpisodePlan, Want, begin, end, on_done, on_reward, on_step
 from pld.safety.watchdog import EarlyAnswer, Heartbeats, StepGuard
@@ -36,6 +37,16 @@ def test_all_offers_at_all_takeovers(base, residual, human, takeover_step) -> No
 def test_the_specialist_is_base_plus_residual_within_the_unit_range() -> None:
     choice = choose(0, 3, 3, Offers(base=BASE, residual=RESIDUAL))
     np.testing.assert_array_equal(choice.action, np.ones(7))
+
+
+@pytest.mark.parametrize("bad", [50.0, -1e300, np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("part", ["base", "residual"])
+def test_an_absurd_part_of_the_specialists_action_reaches_the_safety_filter(part, bad) -> None:
+    offers = {"base": BASE.copy(), "residual": RESIDUAL.copy()}
+    offers[part][2] = bad
+    choice = choose(0, 3, 3, Offers(**offers))
+    assert choice.source is ActionSource.SPECIALIST
+    assert not is_sensible(choice.action)
 
 
 def running(plan: EpisodePlan = PLAN) -> Episode:
@@ -113,6 +124,10 @@ def test_an_operator_who_stays_away_ends_the_episode_unlabelled() -> None:
         assert episode.state is EpisodeState.RUNNING
     episode = on_step(episode, 1, 141, ControlMode.HOLDING, answered=True, paused=True)
     assert (episode.termination_reason, episode.outcome) == ("operator_away", Outcome.UNLABELLED)
+    assert episode.want is Want.CLOSE_RECORD
+    closed = on_done(episode, Want.CLOSE_RECORD, 2, step=142)
+    assert (closed.want, closed.failed) == (Want.FINISH, True)
+    assert closed.termination_reason == "operator_away"
 
 
 def test_a_fault_during_a_pause_ends_the_episode() -> None:

@@ -9,7 +9,16 @@ import pytest
 
 from pld.errors import ConfigError
 from pld.safety import failsafe
-from pld.safety.failsafe import Action, Failsafe, clear, ended, raised, stop
+from pld.safety.failsafe import (
+    TABLE,
+    Action,
+    Failsafe,
+    clear,
+    ended,
+    raised,
+    reset_withheld_by,
+    stop,
+)
 from pld.types import ActionSource
 
 # The specification, written down a second time: action, latches, a person may act, clearable.
@@ -181,3 +190,11 @@ def test_waiting_while_latched_forgives_nothing() -> None:
 def test_an_unknown_cause_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"'robot_falt'; valid: robot_fault, "):
         raised(Failsafe(), "robot_falt", 0)
+
+
+def test_an_arm_goes_home_under_no_latched_cause_but_the_one_that_going_home_ends() -> None:
+    for cause in TABLE:
+        if cause.latches and cause.name != "left_workspace":
+            assert reset_withheld_by(["left_workspace", cause.name]) == cause.name
+    assert reset_withheld_by(["left_workspace"]) == ""
+    assert reset_withheld_by([]) == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pld.contract import is_sensible
 from pld.probing.arbitrator import Offers, choose
 from pld.probing.resumption import Resumption
 from pld.types import ActionSource, Choice
@@ -57,3 +58,9 @@ def test_a_human_is_never_softened_and_a_hold_lets_nothing_grow() -> None:
 def test_the_ramp_lasts_half_a_second_at_any_rate() -> None:
     assert Resumption.of(20.0).steps == 10
     assert Resumption.of(10.0).steps == 5
+
+
+def test_an_absurd_action_is_not_scaled_into_one_that_looks_meant() -> None:
+    after_human = Resumption(4, 0)
+    absurd = Choice(0, ActionSource.BASE, np.full(7, 12.0))
+    assert not is_sensible(after_human.soften(absurd).action)

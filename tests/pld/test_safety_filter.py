@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from pld.contract import ActionSpec
+from pld.geometry import pose_delta
 from pld.safety.filter import filter_choice
 from pld.safety.limits import load_limits
 from pld.types import ActionSource, ArmState, Choice, Pose
@@ -107,6 +108,19 @@ def test_an_arm_that_left_its_zone_holds() -> None:
     arm = arm_at(np.array([0.48, 0.0, CENTRE[2]]))
     assert filter_choice(chosen(np.zeros(7)), arm, limits, SPEC).reasons == ("left_workspace",)
     assert not filter_choice(chosen(np.zeros(7)), arm, LIMITS, SPEC).hold
+
+
+def test_drawing_an_arm_back_into_its_box_is_no_faster_than_the_speed_limits() -> None:
+    outside = arm_at(np.array([*CENTRE[:2], LIMITS.workspace_max_m[2] + 0.018]))
+    tilted = arm_at(
+        q_xyzw=(Rotation.from_rotvec([0.9, 0, 0]) * Rotation.from_quat(UPRIGHT)).as_quat()
+    )
+    for arm, reason in ((outside, "workspace"), (tilted, "tilt")):
+        command = filter_choice(chosen(np.zeros(7)), arm, LIMITS, SPEC)
+        assert reason in command.reasons
+        moved_m, moved_rad = (np.linalg.norm(d) for d in pose_delta(arm.O_T_EE, command.target))
+        assert moved_m * SPEC.rate_hz <= LIMITS.max_speed_m_s + 1e-9
+        assert moved_rad * SPEC.rate_hz <= LIMITS.max_turn_rad_s + 1e-9
 
 
 def test_the_reference_cannot_run_away_from_a_blocked_arm() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from pld.contract import ActionSpec
+from pld.geometry import pose_delta
 from pld.safety.arm_model import JOINT_TABLES
 from pld.safety.filter import filter_choice
 from pld.safety.limits import CEILINGS, SafetyLimits
@@ -35,7 +36,7 @@ def share(name: str) -> st.SearchStrategy[float]:
 
 @st.composite
 def limits_in_range(draw) -> SafetyLimits:
-    low = [draw(st.floats(-0.9, 0.8)) for _ in range(3)]
+    low = [draw(st.floats(-0.9, 0.8)), draw(st.floats(-0.9, 0.8)), draw(st.floats(-0.7, 1.0))]
     high = [v + draw(st.floats(1e-3, 0.2)) for v in low]
     slow = draw(st.floats(1.5, 100.0))
     scalars = {name: draw(share(name)) for name in CEILINGS if name != "singularity_stop"}
@@ -193,12 +194,16 @@ def test_force_holds_exactly_above_the_ceiling(data, beyond: float) -> None:
 @SWEEP
 @given(data=st.data(), outside=st.floats(0.0, 0.5))
 def test_a_reference_outside_the_box_comes_back_in_bounded_steps(data, outside: float) -> None:
-    limits = data.draw(limits_in_range())
+    limits = replace(data.draw(limits_in_range()), max_outside_m=None)
     arm = data.draw(arm_inside(limits))
-    away = Pose(np.array(limits.workspace_max_m) + outside, arm.O_T_EE.q_xyzw)
+    turned = Rotation.from_rotvec([0.7, 0.4, 0.9]) * Rotation.from_quat(arm.O_T_EE.q_xyzw)
+    away = Pose(np.array(limits.workspace_max_m) + outside, turned.as_quat())
     command = filtered(np.zeros(7), replace(arm, O_T_EE=away, reference=away), limits, 20.0)
-    moved_m = float(np.linalg.norm(command.target.p_m - away.p_m))
-    assert moved_m <= min(limits.max_step_m, limits.max_lead_m) * (1 + 1e-6)
+    moved_m, moved_rad = (float(np.linalg.norm(d)) for d in pose_delta(away, command.target))
+    longest_m = min(limits.max_step_m, limits.max_lead_m, limits.max_speed_m_s / 20.0)
+    longest_rad = min(limits.max_step_rad, limits.max_lead_rad, limits.max_turn_rad_s / 20.0)
+    assert moved_m <= longest_m * (1 + 1e-6)
+    assert moved_rad <= longest_rad * (1 + 1e-6) + 1e-7
 
 
 @SWEEP

@@ -16,7 +16,7 @@ from pld.safety.limits import SafetyLimits, load_limits
 
 LIMITS_FILE = Path(__file__).resolve().parents[2] / "launch" / "config" / "limits_fr3.yaml"
 CONTENT = yaml.safe_load(LIMITS_FILE.read_text())
-REQUIRED = sorted(set(CONTENT) - {"zone_planes"})
+REQUIRED = sorted(CONTENT)
 SCALARS = sorted(name for name, value in CONTENT.items() if isinstance(value, float))
 VECTORS = sorted(name for name, v in CONTENT.items() if isinstance(v, list) and v)
 
@@ -29,7 +29,7 @@ def load(tmp_path: Path, **changes: object) -> SafetyLimits:
 
 
 def test_the_file_names_every_limit() -> None:
-    assert set(CONTENT) == {f.name for f in fields(SafetyLimits)} - {"upright_q_xyzw"}
+    assert set(CONTENT) == {f.name for f in fields(SafetyLimits)}
 
 
 @pytest.mark.parametrize("field", REQUIRED)
@@ -121,6 +121,23 @@ def test_a_zone_that_cuts_the_box_is_taken(tmp_path: Path) -> None:
 def test_a_misspelt_limit_lists_the_valid_ones(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"max_sped_m_s.*valid:.*max_speed_m_s"):
         load(tmp_path, max_sped_m_s=0.1)
+
+
+def test_a_limit_that_stands_twice_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "limits.yaml"
+    path.write_text(LIMITS_FILE.read_text() + "max_speed_m_s: 1.0\n")
+    with pytest.raises(ConfigError, match=r"limits.yaml.*'max_speed_m_s' stands twice"):
+        load_limits(path)
+
+
+def test_a_hand_that_points_up_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"upright_q_xyzw: .* points the hand up"):
+        load(tmp_path, upright_q_xyzw=[0.0, 0.0, 0.0, 1.0])
+
+
+def test_a_box_deep_below_the_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"workspace_min_m: z = -1.0 is beyond the arm's reach"):
+        load(tmp_path, workspace_min_m=[0.29, -0.16, -1.0])
 
 
 def test_malformed_yaml_names_the_file(tmp_path: Path) -> None:

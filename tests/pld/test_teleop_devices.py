@@ -324,6 +324,27 @@ def test_a_spacemouse_is_read_to_its_newest_report_and_missed() -> None:
         device.read(0.0)
 
 
+def test_a_deflected_spacemouse_that_reports_no_more_releases_the_deadman(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    clock = types.SimpleNamespace(monotonic=lambda: now[0], sleep=lambda _: None)
+    monkeypatch.setattr(spacemouse, "time", clock)
+    mouse = FakeMouse()
+    device = SpaceMouseDevice(vendor=fake_pyspacemouse(mouse))
+    device.open()
+    mouse.reports = [{"x": 0.9, "buttons": [1, 0]}]
+    assert device.read(0.0).deadman
+    now[0] += 0.14
+    assert device.read(0.0).deadman
+    now[0] += 0.02
+    assert not device.read(0.0).deadman
+    mouse.reports = [{"x": 0.0, "buttons": [1, 0]}]
+    assert device.read(0.0).deadman
+    now[0] += 60.0
+    assert device.read(0.0).deadman, "a cap at rest sends nothing"
+
+
 def test_an_absent_spacemouse_names_the_remedy() -> None:
     with pytest.raises(TeleopError, match=r"No device found.*udev"):
         SpaceMouseDevice(vendor=fake_pyspacemouse(None)).open()

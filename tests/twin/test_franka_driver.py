@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from pld.errors import ConfigError, RobotError
-from pld.robots.franka import FrankaArm
+from pld.robots.franka import AbortedError, FrankaArm
 from pld.robots.franka_config import HOME_RAD
-from pld.types import ControlMode, Pose
+from pld.types import ArmState, ControlMode, Pose
 from tests.twin.fci_rig import (
     Twin,
     command,
@@ -278,3 +278,64 @@ def test_a_second_client_is_told_that_somebody_is_connected(twin: Twin, arm: Fra
 def test_an_unknown_gripper_mode_lists_the_valid_ones(arm: FrankaArm) -> None:
     with pytest.raises(ConfigError, match="'half'; valid: open, close, keep"):
         arm.reset(gripper="half")
+
+
+def test_a_reset_stopped_on_its_way_home_brakes_holds_and_may_be_asked_again(
+    arm: FrankaArm,
+) -> None:
+    arm.reset()
+    drive(arm, 30, towards(np.array([0.60, 0.15, 0.20])))
+    way: list[ArmState] = []
+
+    def stop_when_fast(state: ArmState) -> None:
+        way.append(state)
+        if float(np.linalg.norm(state.O_dP_EE[:3])) > 0.05 and state.O_T_EE.p_m[2] > 0.16:
+            arm.abort("operator_stop")
+
+    with pytest.raises(AbortedError, match="operator_stop"):
+        arm.reset(on_state=stop_when_fast)
+    held = arm.wait_step()
+    assert held.control_mode is ControlMode.HOLDING
+    assert arm.fault == ()
+    stopped_m, home_m = way[-1].O_T_EE.p_m, np.array([0.48, 0.0, 0.25])
+    assert np.linalg.norm(stopped_m - home_m) > 0.05
+    assert np.linalg.norm(held.O_T_EE.p_m - stopped_m) < 0.03
+    later = [arm.wait_step() for _ in range(20)][-1]
+    assert np.linalg.norm(later.O_T_EE.p_m - held.O_T_EE.p_m) < 0.005
+    np.testing.assert_allclose(arm.reset().q_rad, HOME_RAD, atol=0.02)
+
+
+def test_a_fault_found_during_a_reset_stops_the_arm_there(arm: FrankaArm) -> None:
+    arm.reset()
+    drive(arm, 30, towards(np.array([0.60, 0.15, 0.20])))
+    at: list[ArmState] = []
+
+    def find_a_stranger(state: ArmState) -> None:
+        at.append(state)
+        if float(np.linalg.norm(state.O_dP_EE[:3])) > 0.05 and state.O_T_EE.p_m[2] > 0.16:
+            arm.latch("foreign_command", "a second publisher")
+
+    with pytest.raises(RobotError, match="foreign_command"):
+        arm.reset(on_state=find_a_stranger)
+    states = [arm.wait_step() for _ in range(20)]
+    assert all(s.control_mode is ControlMode.FAULT for s in states)
+    assert np.linalg.norm(states[-1].O_T_EE.p_m - at[-1].O_T_EE.p_m) < 0.03
+    assert np.abs(states[-1].q_rad - states[4].q_rad).max() < 0.01
+    assert arm.recover().control_mode is ControlMode.HOLDING
+
+
+def test_no_command_moves_the_arm_during_a_reset(arm: FrankaArm) -> None:
+    arm.reset()
+    low = drive(arm, 40, towards(np.array([0.50, 0.0, 0.05])))[-1]
+    modes = set()
+
+    def push_aside(state: ArmState) -> None:
+        modes.add(state.control_mode)
+        arm.apply(command(state, np.add(state.O_T_EE.p_m, [0.0, 0.05, 0.0])))
+
+    way: list[ArmState] = []
+    refused = arm.refused
+    arm.reset(on_state=lambda state: (way.append(state), push_aside(state)))
+    assert modes == {ControlMode.RESETTING}
+    assert arm.refused - refused == len(way)
+    assert max(abs(s.O_T_EE.p_m[1] - low.O_T_EE.p_m[1]) for s in way) < 0.01

@@ -1,0 +1,168 @@
+"""The driver's node over a stand-in for the driver: what it refuses, and what it stops."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from domain_coordinator import domain_id
+
+from pld.robots.fake import FakeArm
+from pld.robots.franka_config import FrankaConfig
+from pld.types import ArmState, ControlMode
+from pld_nodes import graph
+from pld_nodes.ros import environment
+
+environment.prepare()
+
+import rclpy  # noqa: E402
+from pld_interfaces.msg import SafetyStatus  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+
+from pld_nodes import franka_node, run  # noqa: E402
+from pld_nodes.ros.node import qos_profile  # noqa: E402
+
+ARM_CONFIG = "launch/config/arm_twin.yaml"
+
+
+class DriverStandIn:
+    """Has the driver's face; a reset lasts until the test lets it end or it is aborted."""
+
+    def __init__(self, config: FrankaConfig, _: object) -> None:
+        self.config, self._arm = config, FakeArm()
+        self.fault: tuple[str, ...] = ()
+        self.mode = ControlMode.HOLDING
+        self.aborted: list[str] = []
+        self.resets = self.refused = self.holds = self.recoveries = 0
+        self.over, self.fails = threading.Event(), False
+
+    def connect(self) -> None:
+        self._arm.connect()
+        self._arm.reset()
+
+    def wait_step(self) -> ArmState:
+        time.sleep(0.005)
+        if self.fails:
+            raise ZeroDivisionError("something nobody thought of")
+        return self._arm.wait_step()
+
+    def reset(self, gripper: str, on_state: Callable[[ArmState], None]) -> ArmState:
+        self.resets, self.mode = self.resets + 1, ControlMode.RESETTING
+        self.over.wait(20.0)
+        self.mode = ControlMode.HOLDING
+        return self.wait_step()
+
+    def abort(self, reason: str) -> None:
+        if self.mode is ControlMode.RESETTING:
+            self.aborted.append(reason)
+            self.over.set()
+
+    def latch(self, name: str, detail: str) -> None:
+        self.fault = (name,)
+
+    def hold(self) -> None:
+        self.holds += 1
+
+    def close(self) -> None:
+        self.over.set()
+
+
+class Rig:
+    """The node, and somebody beside it who plays safety."""
+
+    def __init__(self, domain: int) -> None:
+        parameters = ("robot_ip:=127.0.0.1", f"arm_config:={run.resolve(ARM_CONFIG)}")
+        words = [word for parameter in parameters for word in ("-p", parameter)]
+        rclpy.init(args=["--ros-args", *words], domain_id=domain)
+        self.node = franka_node.FrankaNode()
+        self.beside = rclpy.create_node("beside")
+        row = graph.topic("safety/status")
+        self._status = self.beside.create_publisher(SafetyStatus, row.name, qos_profile(row.qos))
+        self.executor = SingleThreadedExecutor()
+        for node in (self.node, self.beside):
+            self.executor.add_node(node)
+        self.until(lambda: self._status.get_subscription_count() > 0)
+
+    @property
+    def arm(self) -> DriverStandIn:
+        return self.node._arm
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + 20.0
+        while not condition():
+            assert time.monotonic() < end
+            self.executor.spin_once(timeout_sec=0.01)
+
+    def safety(self, *latched: str) -> None:
+        self._status.publish(SafetyStatus(latched=list(latched)))
+        wanted = latched[0] if latched and latched != ("left_workspace",) else ""
+        self.until(lambda: self.node._withheld == wanted)
+
+    def reset(self) -> Trigger.Response:
+        return self.node._on_reset(Trigger.Request(), Trigger.Response())
+
+    def close(self) -> None:
+        self.node.shutdown()
+        self.executor.shutdown()
+        for node in (self.node, self.beside):
+            node.destroy_node()
+        rclpy.shutdown()
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    monkeypatch.setattr(franka_node, "FrankaArm", DriverStandIn)
+    with domain_id() as domain:
+        rig = Rig(int(domain))
+        yield rig
+        rig.close()
+
+
+def test_under_a_latched_stop_no_reset_begins(rig: Rig) -> None:
+    rig.safety("operator_stop")
+    refused = rig.reset()
+    assert not refused.success
+    assert refused.message == "safety holds the arm: operator_stop; call safety_node/clear"
+    rig.safety()
+    assert rig.reset().success
+    rig.until(lambda: rig.arm.resets == 1)
+
+
+def test_a_stop_ends_a_reset_on_its_way(rig: Rig) -> None:
+    assert rig.reset().success
+    rig.until(lambda: rig.arm.mode is ControlMode.RESETTING)
+    again = rig.reset()
+    assert (again.success, again.message) == (False, "another reset or grasp is under way")
+    rig.safety("operator_stop")
+    assert rig.arm.aborted == ["operator_stop"]
+
+
+def test_an_arm_that_left_its_box_may_go_home(rig: Rig) -> None:
+    rig.safety("left_workspace")
+    assert rig.reset().success
+
+
+def test_an_arm_that_follows_commands_is_not_sent_home_in_between(rig: Rig) -> None:
+    rig.arm.mode = ControlMode.TRACKING
+    refused = rig.reset()
+    assert not refused.success
+    assert "end the episode first" in refused.message
+
+
+def test_when_the_run_is_halted_a_reset_ends_and_none_begins(rig: Rig) -> None:
+    assert rig.reset().success
+    rig.until(lambda: rig.arm.mode is ControlMode.RESETTING)
+    rig.node.halt()
+    assert rig.arm.aborted == ["the run ends"]
+    rig.until(lambda: rig.arm.mode is ControlMode.HOLDING)
+    assert rig.reset().message == "the run ends"
+
+
+def test_a_failure_nobody_thought_of_latches_and_ends_the_driver(rig: Rig) -> None:
+    rig.arm.fails = True
+    rig.until(lambda: rig.node.finished)
+    assert rig.node.exit_code != 0
+    assert rig.arm.fault == ("driver_failed",)
