@@ -58,7 +58,7 @@ def convert(folder: Path, limits: SafetyLimits, spec: ActionSpec) -> Converted:
             f"{len(found.different_commands)} commands of {found.commands} do not follow from "
             "their inputs; give the limits and the rate of the run"
         )
-    last = recorded.updates[-1].value
+    last = recorded.last_update
     steps, held = policy_steps(recorded, last.first_step)
     if not steps:
         raise ContractError(f"{folder.name} has no step at which a policy acted")

@@ -43,7 +43,7 @@ def experience(folder: Path, view: LearnerView) -> Episode:
     it. Raises ContractError for an episode in which no policy acted or another base did.
     """
     recorded = read_episode(folder)
-    last = recorded.updates[-1].value
+    last = recorded.last_update
     steps, _ = policy_steps(recorded, last.first_step)
     if not steps:
         raise ContractError(f"{folder.name} has no step at which a policy acted")
@@ -58,6 +58,8 @@ def experience(folder: Path, view: LearnerView) -> Episode:
     rows = _decisions(learned, view.decision_steps)
     seen = [_seen(learned[i], images[i], last.instruction, view) for i in rows]
     success = outcome(folder) == "success"
+    if not np.isfinite(seen).all():
+        raise ContractError(f"{folder.name} holds numbers that are not finite; discard it")
     return _episode(
         seen,
         [learned[i].choice.action for i in rows],

@@ -82,6 +82,7 @@ class RunLearner:
         kept = read_json(self._folder / TAKEN_FILE) if resumed else []
         self._taken: list[list[object]] = kept[: self.trainer.progress.episodes]
         self.skipped: dict[str, str] = {}
+        self._failed = False
 
     @classmethod
     def of_run(
@@ -117,7 +118,9 @@ class RunLearner:
         if not self._fits(episode):
             self.skipped[folder.name] = "of a phase that is over"
             return
+        self._failed = True
         self._learn(episode)
+        self._failed = False
         self._taken.append([folder.name, bool(episode.success), episode.with_specialist])
         if len(self._taken) % CHECKPOINT_EVERY == 0 or self.finished:
             self.save()
@@ -140,7 +143,12 @@ class RunLearner:
             self.trainer.advance()
 
     def save(self) -> None:
-        """Write list and checkpoint; the list first, since a longer one is cut on resuming."""
+        """Write list and checkpoint; the list first, since a longer one is cut on resuming.
+
+        After a failure inside an episode nothing is written: the last checkpoint is whole.
+        """
+        if self._failed:
+            return
         write_json_atomically(self._folder / TAKEN_FILE, self._taken)
         (self._folder / "state").mkdir(exist_ok=True)
         save_checkpoint(self._folder / "state", self.trainer)

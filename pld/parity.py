@@ -102,7 +102,7 @@ def _rechosen(
 
 
 def _takeover(episode: Episode) -> tuple[int, int]:
-    last = episode.updates[-1].value
+    last = episode.last_update
     return last.takeover_step, last.first_step
 
 

@@ -78,12 +78,24 @@ class Deployed:
         }
 
 
+def load_evaluation(path: Path) -> Evaluation:
+    """A lockstep evaluation from its file; raises ConfigError that says which file to give."""
+    content = read_json(path)
+    try:
+        return Evaluation.from_json(content)
+    except (KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{str(path)!r} is no evaluation ({type(error).__name__}: {error}); give "
+            "RUN/evaluation/POLICY/TASK/evaluation.json of a flywheel run"
+        ) from error
+
+
 def deployed(run_dir: Path, evaluation: Path) -> Deployed:
     """The graph run `run_dir` beside the lockstep evaluation kept in a JSON file.
 
     Only starts that both have count. Raises ConfigError when there are none or the tasks differ.
     """
-    lockstep = Evaluation.from_json(read_json(evaluation))
+    lockstep = load_evaluation(evaluation)
     graph = evaluation_of(run_dir, lockstep.name, lockstep.policy_id, lockstep.run_seed)
     if graph.task != lockstep.task:
         raise ConfigError(f"{str(run_dir)!r} is of {graph.task}, the evaluation of {lockstep.task}")

@@ -11,6 +11,8 @@ from pld.recording.bag import EPISODES_FOLDER, VERDICT_NAME
 from pld.recording.labels import outcome as counted_outcome
 from pld.recording.verdict import Verdict, load_verdict
 
+FIRST_SUCCESS = -1
+
 
 @dataclass(frozen=True)
 class SuccessRow:
@@ -56,6 +58,19 @@ def success_rows(run_dir: Path) -> list[SuccessRow]:
 def _row(region: str, found: list[bool]) -> SuccessRow:
     low, high = wilson(sum(found), len(found)) if found else (0.0, 1.0)
     return SuccessRow(region, sum(found), len(found), low, high)
+
+
+def numbered_episode(run_dir: Path, number: int) -> Path:
+    """Episode `number` of a run, from 0; raises RecordingError that says the valid ones."""
+    folders = episode_folders(run_dir)
+    if 0 <= number < len(folders):
+        return folders[number]
+    if not folders:
+        raise RecordingError(f"{str(run_dir)!r} has no episode")
+    raise RecordingError(
+        f"episode {number}: {str(run_dir)!r} has episodes 0 to {len(folders) - 1}; "
+        f"{FIRST_SUCCESS} takes the first success"
+    )
 
 
 def pick_episode(run_dir: Path) -> Path:

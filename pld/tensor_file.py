@@ -55,6 +55,16 @@ def read_tensors(
     return json.loads(header["described"]), tensors
 
 
+def refuse_not_finite(path: Path, tensors: dict[str, th.Tensor]) -> None:
+    """Raise ConfigError for weights with a number that is not finite: they answer nothing."""
+    for name in sorted(tensors):
+        if not bool(th.isfinite(tensors[name]).all()):
+            raise ConfigError(
+                f"{str(path)!r}: tensor {name!r} holds numbers that are not finite; use older "
+                "weights or train them again"
+            )
+
+
 def content_hash(text: str, tensors: dict[str, th.Tensor]) -> str:
     """SHA-256 over the description and every tensor's name, type, shape and bytes."""
     digest = hashlib.sha256(text.encode())

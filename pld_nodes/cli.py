@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from pld.cli.screen import wide_console
+from pld.cli.screen import PlainTable, wide_console
 from pld.errors import PldError
 from pld_nodes.graph import Deployment
 
@@ -47,7 +46,7 @@ def up(
     from pld_nodes.run import execute
 
     code, run_dir = execute(parse_arguments(deployment, arguments or []), deployment, say)
-    console.print(f"run folder: {run_dir}")
+    console.print(f"run folder: {run_dir}", markup=False, soft_wrap=True)
     raise typer.Exit(code)
 
 
@@ -61,7 +60,7 @@ def parameters(
     from pld_nodes.parameters import RunParameters, parse_arguments
 
     defaults = parse_arguments(deployment, [])
-    table = Table("parameter", "default", "meaning")
+    table = PlainTable("parameter", "default", "meaning")
     for field in dataclasses.fields(RunParameters):
         table.add_row(field.name, str(getattr(defaults, field.name)), field.metadata["help"])
     console.print(table)
@@ -79,7 +78,7 @@ def show_graph(
         print(graph_picture.mermaid())
         return
 
-    topics = Table("topic", "type", "producer", "consumers", "stale after", "recorded")
+    topics = PlainTable("topic", "type", "producer", "consumers", "stale after", "recorded")
     for row in TOPICS:
         stale = f"{row.stale_after_ms:.0f} ms" if row.stale_after_ms else ""
         readers = ", ".join((*row.consumers, *(f"({o})" for o in row.observers)))
@@ -87,7 +86,7 @@ def show_graph(
             row.name, row.type, row.producer, readers, stale, "yes" if row.recorded else ""
         )
     console.print(topics)
-    processes = Table("process", "runs in", "its end means")
+    processes = PlainTable("process", "runs in", "its end means")
     for process in PROCESSES:
         where = ", ".join(d.value for d in process.deployments)
         processes.add_row(process.name, where, process.on_exit.value)
@@ -101,7 +100,9 @@ def demo(
     ),
     evaluations: Annotated[int, typer.Option(help="episodes before, and as many after")] = 20,
     probing: Annotated[int, typer.Option(help="probing episodes")] = 30,
-    sft_steps: Annotated[int, typer.Option(help="steps of fine-tuning")] = 1500,
+    sft_steps: Annotated[
+        int | None, typer.Option(min=1, help="steps of fine-tuning; default: as the task needs")
+    ] = None,
     seed: Annotated[int, typer.Option(help="which fresh starts")] = 0,
     task: Annotated[str, typer.Option(help="a task with weights, or give them")] = "peg_insertion",
     trained: Annotated[
@@ -112,7 +113,8 @@ def demo(
     """The flywheel in small, through the graph: evaluate, probe, distill, evaluate again."""
     from pld.cli.meter import RichMeter
     from pld.cli.tables import before_after_table
-    from pld_nodes.demo import Demo, turn
+    from pld_nodes.demo import turn
+    from pld_nodes.demo_settings import Demo
 
     what = Demo(run, task, evaluations, probing, sft_steps, seed, robot_ip, trained)
     with RichMeter(console) as meter:
@@ -130,13 +132,13 @@ def bench_graph(
 ) -> None:
     """Pace, latency, tracking and cost of the running graph; 300 s make it a soak."""
     from pld_nodes.bench.aims import EXIT_MISSED, report
-    from pld_nodes.bench.graph_bench import measure
+    from pld_nodes.bench.graph_bench import measure, rates_named
 
     met = True
-    for rate in rates_hz.split(","):
-        found = measure(float(rate), seconds, robot_ip, say)
-        path = json_file and json_file.with_stem(f"{json_file.stem}_{rate}hz")
-        met &= report(f"graph at {rate} Hz, {seconds:g} s of robot time", found, console, path)
+    for rate in rates_named(rates_hz):
+        found = measure(rate, seconds, robot_ip, say)
+        path = json_file and json_file.with_stem(f"{json_file.stem}_{rate:g}hz")
+        met &= report(f"graph at {rate:g} Hz, {seconds:g} s of robot time", found, console, path)
     raise typer.Exit(0 if met else EXIT_MISSED)
 
 
@@ -150,10 +152,10 @@ def bench_kill(
 ) -> None:
     """SIGKILL each node while the arm moves: it must hold, and the episode must be closed."""
     from pld_nodes.bench.aims import EXIT_MISSED, Figure, report
-    from pld_nodes.bench.kill_bench import kill_while_moving, killable
+    from pld_nodes.bench.kill_bench import kill_while_moving, nodes_named
 
     figures: list[Figure] = []
-    for node in nodes.split(",") if nodes else killable():
+    for node in nodes_named(nodes):
         for _ in range(trials):
             found = kill_while_moving(node, rate_hz, robot_ip, say)
             closed = found.termination_reason == f"node_lost:{node}"
@@ -187,9 +189,9 @@ def bench_page(
     out: Annotated[Path, typer.Option(help="the page")] = Path("docs/figures.md"),
 ) -> None:
     """Write docs/figures.md from the JSON files of benches."""
-    from pld_nodes.bench.figures_page import page
+    from pld_nodes.bench.figures_page import documents_in, page
 
-    out.write_text(page(list(folder.glob("*.json"))))
+    out.write_text(page(documents_in(folder)))
 
 
 LAZY = {
@@ -199,7 +201,7 @@ LAZY = {
     "calibration": "pld.cli.calibration",
     "train": "pld.cli.train",
 }
-UNNAMED = ("pld.cli.flywheel", "pld.cli.stages", "pld_nodes.teleop_cli")
+UNNAMED = ("pld.cli.flywheel", "pld.cli.stages", "pld_nodes.teleop_cli", "pld_nodes.call")
 
 
 def _register() -> None:
@@ -225,7 +227,7 @@ def main() -> None:
     try:
         app()
     except PldError as error:
-        errors.print(f"error: {error}", style="red", markup=False, highlight=False)
+        errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
 
 

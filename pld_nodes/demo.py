@@ -8,7 +8,7 @@ left.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,42 +23,20 @@ from pld.flywheel import stages
 from pld.flywheel.stage import Meter
 from pld.recording.run_files import PARAMETERS_NAME
 from pld.run_evaluation import evaluation_of
+from pld_nodes.demo_settings import Demo, keep_settings
 from pld_nodes.graph import Deployment
 from pld_nodes.parameters import parse_arguments
 from pld_nodes.resuming import next_episode
 from pld_nodes.run import execute
-from pld_nodes.share import share_path
 
-SHIPPED = "launch/demo"
 RATE_HZ = 10.0
 Say = Callable[[str, str], None]
-
-
-@dataclass(frozen=True)
-class Demo:
-    """What the demo runs, and where. Weights are those that come with the package by default."""
-
-    folder: Path
-    task: str = "peg_insertion"
-    evaluations: int = 20
-    probing: int = 30
-    sft_steps: int = 1500
-    seed: int = 0
-    robot_ip: str = "127.0.0.1"
-    trained: Path | None = None
-
-    def weights(self) -> tuple[Path, Path]:
-        """Base and specialist: those of the flywheel run `trained`, or the shipped ones."""
-        if self.trained is None:
-            shipped = share_path(f"{SHIPPED}/{self.task}/base.safetensors").parent
-            return shipped / "base.safetensors", shipped / "specialist.safetensors"
-        residual = self.trained / "specialist" / self.task / stages.ACTOR_FILE
-        return self.trained / "base" / stages.POLICY_FILE, residual
 
 
 def turn(demo: Demo, meter: Meter, say: Say) -> dict[str, Any]:
     """Run what is missing of the demo; returns and writes its figures, and writes the report."""
     base, specialist = demo.weights()
+    keep_settings(demo)
     seeds = evaluation_seeds(demo.seed, demo.evaluations)
     before = _record(demo, "before", demo.evaluations, seeds[0], say, f"policy:={base}")
     first = seed_range(Purpose.PROBING, demo.seed)[0]
@@ -111,7 +89,7 @@ def _fine_tune(demo: Demo, base: Path, rows: list[ConversionRow], meter: Meter) 
     new = demo.folder / "distilled"
     if not (new / stages.POLICY_FILE).exists():
         new.mkdir(parents=True, exist_ok=True)
-        config = SftConfig(seed=demo.seed, steps=demo.sft_steps)
+        config = SftConfig(seed=demo.seed, steps=demo.steps)
         data = [demo.folder / "data"]
         stages.distill(new, data, base, config, RATE_HZ, meter)
     return new / stages.POLICY_FILE

@@ -24,7 +24,7 @@ from pld_nodes.share import share_path
 
 WEIGHTS = "FILE.safetensors"
 DETECTORS = ("twin", "operator", WEIGHTS)
-POLICIES = ("scripted", "expert", "sweep", "press", WEIGHTS)
+POLICIES = ("scripted", "expert", "sweep", "press", "still", WEIGHTS)
 REALTIME = ("enforce", "ignore")
 RATES_HZ = (10.0, 20.0)
 REPLAY = PREFIX.strip("/")
@@ -51,7 +51,9 @@ class RunParameters:
     seed: int = _said("seed of the first episode; the next ones count up", 0)
     rate_hz: float = _said("control rate [Hz]: 10 or 20", 20.0)
     horizon_s: float = _said("longest episode [s] of robot time; 0: the task's own", 0.0)
-    policy: str = _said("base policy: " + ", ".join(POLICIES), "scripted")
+    policy: str = _said(
+        "base policy: " + ", ".join(POLICIES) + "; a real arm takes weights or still", "scripted"
+    )
     specialist: str = _said("specialist's weights over that base, FILE.safetensors", "")
     alpha: float = _said("probing: the takeover is drawn from 0 to alpha * T, in [0, 1]", 0.6)
     robot_ip: str = _said("address of the arm", "127.0.0.1")

@@ -17,7 +17,7 @@ from typing import Any
 from pld.errors import PldError, RecordingError
 from pld.recording.bag import RecordedTopic
 from pld.recording.mcap_read import BagFile
-from pld.recording.recover import bag_path
+from pld.recording.recover import bag_path, one_episode
 from pld.recording.viewing import Due, check_pace, schedule, viewing_name
 from pld_nodes import graph
 from pld_nodes.ros import environment
@@ -30,7 +30,14 @@ def open_bag(path: Path) -> BagFile:
     """The bag of an episode's folder, or the file itself; raises RecordingError."""
     if not path.exists():
         raise RecordingError(f"{str(path)!r} is not there; give an episode's folder or its .mcap")
-    return BagFile(path if path.is_file() else bag_path(path))
+    if path.is_file():
+        return BagFile(path)
+    bag = bag_path(one_episode(path))
+    if not bag.exists():
+        raise RecordingError(
+            f"{str(path)!r} has no finished bag; rebuild it with: pld bag recover {path}"
+        )
+    return BagFile(bag)
 
 
 class Player:

@@ -156,7 +156,10 @@ class ResidualNode(GraphNode):
             base.step, lambda: self._features(observation, base), base.action
         )
         if not np.isfinite(residual).all():
-            raise ContractError(f"the residual of step {base.step} is not finite: {residual}")
+            words = f"the residual of step {base.step} is not finite and is not sent: {residual}"
+            self.get_logger().error(words, throttle_duration_sec=1.0)
+            self._unanswered += 1
+            return
         self._publish(
             ResidualAction(
                 header=msg.header,

@@ -14,15 +14,19 @@ from pathlib import Path
 
 from pld.base_policy.registry import is_weights, trained_policy
 from pld.config import load_yaml
-from pld.contract import CAMERAS
 from pld.errors import ConfigError, RecordingError, RobotError
-from pld.files import write_json_atomically
+from pld.files import sha256_of, write_json_atomically
 from pld.recording.bag import EPISODES_FOLDER
 from pld.recording.durable import MIN_FREE_BYTES, free_bytes
 from pld.recording.recover import part_path, recover_episode
-from pld.recording.run_files import PARAMETERS_NAME, TERMINATION_NAME, termination_reason
+from pld.recording.run_files import (
+    CHECKPOINTS_NAME,
+    PARAMETERS_NAME,
+    TERMINATION_NAME,
+    termination_reason,
+)
 from pld.robots.franka import FrankaConfig
-from pld.robots.franky_link import ROBOT_PORT
+from pld.robots.reach import ROBOT_PORT
 from pld.run_folder import episode_folders
 from pld.safety.limits import load_limits
 from pld_nodes import graph
@@ -36,9 +40,11 @@ from pld_nodes.parameters import (
 )
 from pld_nodes.processes import command_line
 from pld_nodes.resuming import next_episode
+from pld_nodes.robot_checks import check_for_real_arm, check_robot_named
 from pld_nodes.supervisor import Supervisor
 from pld_nodes.usage import UsageSampler
 
+WEIGHTS_PARAMETERS = ("policy", "specialist", "detector")
 FCI_PORTS = (ROBOT_PORT, 1338)
 
 
@@ -52,22 +58,19 @@ def named(parameters: RunParameters) -> RunParameters:
 
 def check_before_start(parameters: RunParameters, deployment: Deployment) -> None:
     """Find what would fail later, while nothing moves; raises an error that names the remedy."""
+    if deployment is Deployment.ROBOT:
+        check_for_real_arm(parameters)
     limits = load_limits(Path(resolve(parameters.limits)))
+    check_robot_named(limits, parameters.limits)
     driver = load_yaml(Path(resolve(parameters.arm_config)), FrankaConfig)
     limits.check_force(driver.translational_stiffness_n_m, driver.translational_clip_m)
-    for weights in (parameters.policy, parameters.specialist, parameters.detector):
-        found(weights)
+    for name in WEIGHTS_PARAMETERS:
+        found(getattr(parameters, name))
     check_weights(parameters)
     takeover_limit(parameters)
     check_writable(Path(parameters.output_dir))
     if deployment is Deployment.ROBOT:
         check_reachable(parameters.robot_ip)
-        for camera in CAMERAS:
-            if not getattr(parameters, f"{camera}_serial"):
-                raise ConfigError(
-                    f"{camera}_serial is empty; `pld camera list` prints the serial numbers, "
-                    f"then add {camera}_serial:=NUMBER"
-                )
     else:
         check_ports_free(parameters.robot_ip)
 
@@ -170,6 +173,7 @@ def prepare(parameters: RunParameters, deployment: Deployment) -> PreparedRun:
     run_dir.mkdir(parents=True, exist_ok=True)
     kept = dataclasses.asdict(dataclasses.replace(parameters, resume=""))
     write_json_atomically(run_dir / PARAMETERS_NAME, {"deployment": deployment.value, **kept})
+    write_json_atomically(run_dir / CHECKPOINTS_NAME, weights_in_use(parameters))
     twin_dir = _make_twin_dir() if deployment is Deployment.SIM else None
     rows = graph.processes(deployment, parameters.given)
     commands = {
@@ -179,6 +183,12 @@ def prepare(parameters: RunParameters, deployment: Deployment) -> PreparedRun:
         for row in rows
     }
     return PreparedRun(rows, commands, run_dir, twin_dir)
+
+
+def weights_in_use(parameters: RunParameters) -> dict[str, str]:
+    """SHA-256 of each weights file that the run begins with, by the parameter that names it."""
+    named = {name: Path(getattr(parameters, name)) for name in WEIGHTS_PARAMETERS}
+    return {name: f"sha256:{sha256_of(path)}" for name, path in named.items() if path.is_file()}
 
 
 def make_ready(run_dir: Path, episodes: int) -> None:

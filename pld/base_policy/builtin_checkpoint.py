@@ -21,10 +21,15 @@ from pld.base_policy.builtin_network import BuiltinNetwork, NetworkConfig
 from pld.contract import CAMERAS, POLICY_IMAGE_PX, PROPRIO_DIM
 from pld.errors import ConfigError
 from pld.files import write_bytes_atomically
+from pld.tensor_file import refuse_not_finite
 from pld.types import ACTION_DIM
 
 FORMAT = "pld-builtin-vla"
 VERSION = 1
+OTHER_KINDS = {
+    "pld-residual-actor": "; this is a specialist; give it as specialist:=",
+    "pld-success-classifier": "; this is a success classifier; give it as detector:=",
+}
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ def load_checkpoint(path: Path, task: str | None = None) -> Checkpoint:
     digest = tensors_sha256(tensors)
     if digest != header["sha256"]:
         raise ConfigError(f"{str(path)!r} was changed after it was written; copy or train it again")
+    refuse_not_finite(path, tensors)
     network.load_state_dict(tensors)
     network.eval().requires_grad_(False)
     return Checkpoint(
@@ -113,7 +119,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ConfigError(f"no weights at {str(path)!r}; train them with `pld train base`")
     try:
         with safe_open(path, framework="pt") as stream:
-            header = json.loads((stream.metadata() or {}).get("pld", "{}"))
+            said = stream.metadata() or {}
+            header = {"kind": said.get("kind"), **json.loads(said.get("pld", "{}"))}
             tensors = {name: torch.clone(stream.get_tensor(name)) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError) as error:
         raise ConfigError(
@@ -125,7 +132,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _refuse_misfits(path: Path, header: dict[str, Any], task: str | None) -> None:
     name = repr(str(path))
     if header.get("format") != FORMAT:
-        raise ConfigError(f"{name} has format {header.get('format')!r}; need {FORMAT!r}")
+        other = OTHER_KINDS.get(header["kind"], "")
+        raise ConfigError(f"{name} has format {header.get('format')!r}; need {FORMAT!r}{other}")
     if header.get("version") != VERSION:
         raise ConfigError(
             f"{name} has version {header.get('version')!r}; this code reads {VERSION}"

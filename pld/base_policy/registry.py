@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pld.base_policy.press import PressPolicy
 from pld.base_policy.protocol import BasePolicy
 from pld.base_policy.scripted import ExpertPolicy, ImperfectPolicy, TruthSource
+from pld.base_policy.still import StillPolicy
 from pld.base_policy.sweep import SweepPolicy
 from pld.contract import ActionSpec
 from pld.errors import ConfigError
@@ -21,6 +22,7 @@ MAKERS: dict[str, Callable[[str, TruthSource, ActionSpec], BasePolicy]] = {
     "expert": ExpertPolicy,
     "sweep": lambda task, truth, spec: SweepPolicy(spec),
     "press": lambda task, truth, spec: PressPolicy(),
+    "still": lambda task, truth, spec: StillPolicy(),
 }
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from pld.cli.screen import wide_console
+from pld.cli.screen import PlainTable, wide_console
 
 if TYPE_CHECKING:
     from pld.recording.info import EpisodeInfo
@@ -60,7 +59,7 @@ def verify(folder: FolderArgument, json_file: JsonOption = None) -> None:
 
     figures: dict[str, Any] = {}
     problems: list[str] = []
-    table = Table("episode", "topics", "messages", "mcap", "mcap_ros2", "rosbags", "hashes")
+    table = PlainTable("episode", "topics", "messages", "mcap", "mcap_ros2", "rosbags", "hashes")
     for episode in episode_folders(folder):
         checks = verify_episode(episode, installed_hash)
         figures[episode.name] = [dataclasses.asdict(c) for c in checks]
@@ -98,7 +97,7 @@ def recover(
     from pld.recording.recover import episode_folders, overall, recover_episode
 
     recoveries = [recover_episode(episode, reason) for episode in episode_folders(folder)]
-    table = Table("episode", "result", "messages", "note")
+    table = PlainTable("episode", "result", "messages", "note")
     for r in recoveries:
         table.add_row(r.folder.name, r.result.name.lower(), str(r.messages), r.note)
     console.print(table)
@@ -120,8 +119,9 @@ def label(
 ) -> None:
     """Append a label to an episode; the verdict itself and earlier labels stay."""
     from pld.recording.labels import Label, append_label
+    from pld.recording.recover import one_episode
 
-    append_label(folder, Label(outcome, by, time.time_ns()))
+    append_label(one_episode(folder), Label(outcome, by, time.time_ns()))
     console.print(f"{folder.name}: {outcome}")
 
 
@@ -141,7 +141,7 @@ def convert(
     from pld.conversion import convert_folder
 
     rows = convert_folder(folder, output, limits)
-    table = Table("episode", "steps", "held", "specialist's", "result")
+    table = PlainTable("episode", "steps", "held", "specialist's", "result")
     for row in rows:
         counts = (row.steps, row.held_steps, row.specialist_steps)
         table.add_row(row.name, *(str(n) for n in counts), row.problem or row.result)
@@ -152,8 +152,10 @@ def convert(
     raise typer.Exit(EXIT_PROBLEM if any(row.problem for row in rows) else 0)
 
 
-def _episode_table(episodes: list[EpisodeInfo]) -> Table:
-    table = Table("episode", "outcome", "ended by", "region", "steps", "robot time", "messages")
+def _episode_table(episodes: list[EpisodeInfo]) -> PlainTable:
+    table = PlainTable(
+        "episode", "outcome", "ended by", "region", "steps", "robot time", "messages"
+    )
     for name in ("lost", "held", "starved", "MB"):
         table.add_column(name, justify="right")
     for episode in episodes:
@@ -179,10 +181,10 @@ def _episode_table(episodes: list[EpisodeInfo]) -> Table:
     return table
 
 
-def _topic_table(topics: tuple[TopicFigures, ...]) -> Table:
+def _topic_table(topics: tuple[TopicFigures, ...]) -> PlainTable:
     from pld.recording.schemas import installed_hash
 
-    table = Table("topic", "type", "count", "Hz", "lost", "first [s]", "last [s]", "gap [ms]")
+    table = PlainTable("topic", "type", "count", "Hz", "lost", "first [s]", "last [s]", "gap [ms]")
     table.add_column("type hash")
     for t in topics:
         hash_is = {t.type_hash: "official", "": "type not here"}
@@ -200,9 +202,9 @@ def _topic_table(topics: tuple[TopicFigures, ...]) -> Table:
     return table
 
 
-def _loss_table(episodes: list[EpisodeInfo]) -> Table:
+def _loss_table(episodes: list[EpisodeInfo]) -> PlainTable:
     """Messages, losses and the longest silence per topic, over all finished episodes."""
-    table = Table("topic", "count", "lost", "longest gap [ms]")
+    table = PlainTable("topic", "count", "lost", "longest gap [ms]")
     rows: dict[str, list[TopicFigures]] = {}
     for episode in episodes:
         for topic in episode.verdict.topics if episode.verdict else ():

@@ -20,7 +20,10 @@ WARM_UPDATES = 20
 
 
 def bench_learner(
-    features: Annotated[int, typer.Option(help="entries of the feature vector")] = 154,
+    features: Annotated[
+        int | None,
+        typer.Option(help="entries of the feature vector; default: a specialist's over our VLA"),
+    ] = None,
     rounds: Annotated[int, typer.Option(help="interleaved rounds", min=3)] = 12,
     updates: Annotated[int, typer.Option(help="updates per round", min=10)] = 60,
     json_file: Annotated[
@@ -36,12 +39,20 @@ def bench_learner(
     import torch
 
     torch.set_num_threads(1)
-    figures = measure(features, rounds, updates)
+    figures = measure(features or specialist_features(), rounds, updates)
     _show(figures)
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=1) + "\n")
     if figures["ratio"]["median"] < 1.0:
         raise typer.Exit(1)
+
+
+def specialist_features() -> int:
+    """Entries of what a specialist over the built-in VLA sees beside the base action."""
+    from pld.base_policy.builtin_network import NetworkConfig
+    from pld.rollout_env import SENSOR_DIM
+
+    return NetworkConfig().feature_dim + SENSOR_DIM
 
 
 def measure(features: int, rounds: int, updates: int) -> dict[str, Any]:
@@ -172,12 +183,10 @@ def _milliseconds(part: Any, repeats: int = 30) -> float:
 
 
 def _show(figures: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    from pld.cli.screen import wide_console
+    from pld.cli.screen import PlainTable, wide_console
 
     console = wide_console()
-    table = Table("learner", "critic updates/s", "actor updates/s")
+    table = PlainTable("learner", "critic updates/s", "actor updates/s")
     for name, rates in figures["updates_per_s"].items():
         table.add_row(name, f"{rates['critic']:.0f}", f"{rates['actor']:.0f}")
     console.print(table)
@@ -187,7 +196,7 @@ def _show(figures: dict[str, Any]) -> None:
             f"{name.replace('_', ' ')} to plain SAC: {r['median']:.2f} "
             f"[{r['p10']:.2f}, {r['p90']:.2f}] (median and 10-90 % of the rounds)"
         )
-    profile = Table("part of one update", "CPU ms", "share")
+    profile = PlainTable("part of one update", "CPU ms", "share")
     for name, spent in figures["profile"].items():
         profile.add_row(name, f"{spent:.2f}", f"{spent / figures['profile']['one update']:.0%}")
     console.print(profile)

@@ -60,11 +60,11 @@ def check(
 ) -> None:
     """Read calibration files and say what is in them; a fault names the file and the field."""
     from rich.console import Console
-    from rich.table import Table
 
     from pld.calibration.files import load_calibration
+    from pld.cli.screen import PlainTable
 
-    table = Table("file", "camera", "serial", "pose in", "p_m", "residual", "date", "method")
+    table = PlainTable("file", "camera", "serial", "pose in", "p_m", "residual", "date", "method")
     for path in paths:
         c = load_calibration(path)
         position = " ".join(f"{v:.4f}" for v in c.pose.p_m)

@@ -16,12 +16,12 @@ def camera() -> None:
 def list_present() -> None:
     """List serial number, name, USB link and firmware of each RealSense camera."""
     from rich.console import Console
-    from rich.table import Table
 
     from pld.cameras.realsense import list_cameras
+    from pld.cli.screen import PlainTable
 
     found = list_cameras()
-    table = Table("serial", "name", "usb", "firmware")
+    table = PlainTable("serial", "name", "usb", "firmware")
     for c in found:
         table.add_row(c.serial, c.name, c.usb, c.firmware)
     Console().print(table if found else "no RealSense camera; check the cable and a USB 3 port")

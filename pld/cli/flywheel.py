@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from pld.errors import PldError
 
 if TYPE_CHECKING:
     from pld.flywheel.config import FlywheelConfig
@@ -23,39 +21,49 @@ TaskOption = Annotated[str, typer.Option(help="cube_pickup, peg_insertion or all
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random in the run.")]
 RunOption = Annotated[Path | None, typer.Option("--run", help="Folder of the run.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the figures here.")]
-EpisodesOption = Annotated[int, typer.Option(help="Evaluation episodes per policy.")]
-RoundOption = Annotated[int, typer.Option("--round", help="Round of the flywheel, from 1.")]
-RateOption = Annotated[float, typer.Option(help="Control rate [Hz].")]
+EpisodesOption = Annotated[
+    int | None, typer.Option(help="Evaluation episodes per policy; default: the run's, else 100.")
+]
+RoundOption = Annotated[int, typer.Option("--round", help="Round of the run, from 1.")]
+RateOption = Annotated[
+    float | None, typer.Option(help="Control rate [Hz]; default: the run's, else 10.")
+]
 
 
 @contextmanager
 def opened(
-    task: str, seed: int, run: Path | None, rate_hz: float, **changes: object
+    task: str,
+    seed: int,
+    run: Path | None,
+    check: Callable[[FlywheelConfig], None] | None = None,
+    **changes: object,
 ) -> Iterator[Flywheel]:
-    """The run's flywheel with a progress bar around it; errors end the command in one line."""
+    """The run's flywheel with a progress bar around it.
+
+    What `changes` leaves None is as the run was begun with. `check` may refuse before anything
+    is written.
+    """
     os.environ.setdefault("MUJOCO_GL", "egl")
     import torch
 
     from pld.cli.meter import RichMeter
     from pld.flywheel.config import FlywheelConfig, tasks_of
+    from pld.flywheel.kept import kept_settings
     from pld.flywheel.turning import Flywheel
     from pld.flywheel.twin_world import TwinWorld
 
     torch.set_num_threads(1)
+    folder = run or Path("runs") / "flywheel" / f"{task}-seed{seed}"
+    given = {name: value for name, value in changes.items() if value is not None}
+    config = replace(
+        FlywheelConfig(tasks=tasks_of(task), seed=seed), **(kept_settings(folder) | given)
+    )
+    if check is not None:
+        check(config)
     meter = RichMeter()
     try:
-        config: FlywheelConfig = replace(
-            FlywheelConfig(tasks=tasks_of(task), seed=seed),
-            **{k: v for k, v in changes.items() if v is not None},  # type: ignore[arg-type]
-        )
-        folder = run or Path("runs") / "flywheel" / f"{task}-seed{seed}"
         with meter:
-            yield Flywheel(folder, config, lambda name: TwinWorld(name, rate_hz), meter)
-    except PldError as error:
-        meter.console.print(
-            f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True
-        )
-        raise typer.Exit(2) from error
+            yield Flywheel(folder, config, lambda name: TwinWorld(name, config.rate_hz), meter)
     except KeyboardInterrupt as error:
         meter.console.print("interrupted; the same command goes on from here")
         raise typer.Exit(130) from error
@@ -65,24 +73,36 @@ def opened(
 def flywheel(
     task: TaskOption = "cube_pickup",
     seed: SeedOption = 0,
-    rounds: Annotated[int, typer.Option(help="Rounds of probing and distillation.")] = 2,
+    rounds: Annotated[
+        int | None,
+        typer.Option(help="Rounds of probing and distillation; default: the run's, else 2."),
+    ] = None,
     specialists: Annotated[
-        int, typer.Option(help="Rounds that train a specialist over the newest policy.")
-    ] = 1,
-    episodes: EpisodesOption = 100,
+        int | None,
+        typer.Option(help="Rounds that train a specialist; default: the run's, else 1."),
+    ] = None,
+    episodes: EpisodesOption = None,
     controls: Annotated[str, typer.Option(help="none, all, or names by comma.")] = "none",
     *,
-    rate_hz: RateOption = 10.0,
+    rate_hz: RateOption = None,
     run: RunOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Base, specialist, probing, distillation and the report; finished stages are skipped."""
-    from pld.flywheel.controls import run_controls
+    from pld.flywheel.controls import controls_named, run_controls
 
-    changes = {"rounds": rounds, "specialists": specialists, "evaluation_episodes": episodes}
-    with opened(task, seed, run, rate_hz, **changes) as wheel:
+    named = controls_named(controls)
+    with opened(
+        task,
+        seed,
+        run,
+        rounds=rounds,
+        specialists=specialists,
+        evaluation_episodes=episodes,
+        rate_hz=rate_hz,
+    ) as wheel:
         wheel.turn()
-        run_controls(wheel, controls)
+        run_controls(wheel, named)
         finish(wheel, json_file)
 
 
@@ -97,7 +117,3 @@ def finish(wheel: Flywheel, json_file: Path | None) -> None:
         console.print(rate_table(summary))
         console.print(cpu_table(summary))
         console.print(f"report: {wheel.folder / summary['report']}")
-
-
-if __name__ == "__main__":
-    app()

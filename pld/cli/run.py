@@ -21,14 +21,12 @@ def summary(
     """Success by region with Wilson 95 % intervals."""
     from dataclasses import asdict
 
-    from rich.table import Table
-
-    from pld.cli.screen import wide_console
+    from pld.cli.screen import PlainTable, wide_console
     from pld.run_folder import success_rows, verdicts
 
     rows = success_rows(run_dir)
     found = verdicts(run_dir)
-    table = Table("region", "success", "rate", "95 % interval", title=f"{run_dir.name}")
+    table = PlainTable("region", "success", "rate", "95 % interval", title=f"{run_dir.name}")
     for row in rows:
         rate = f"{100 * row.successes / row.episodes:.0f} %" if row.episodes else ""
         interval = f"[{row.low:.2f}, {row.high:.2f}]"
@@ -137,10 +135,10 @@ def sheet(
 ) -> None:
     """Draw a contact sheet: every camera at the start, the grasp and the end of an episode."""
     from pld import contact_sheet
-    from pld.run_folder import episode_folders, pick_episode
+    from pld.run_folder import FIRST_SUCCESS, numbered_episode, pick_episode
 
-    folders = episode_folders(run_dir)
-    folder = folders[episode] if 0 <= episode < len(folders) else pick_episode(run_dir)
+    first = episode == FIRST_SUCCESS
+    folder = pick_episode(run_dir) if first else numbered_episode(run_dir, episode)
     path = out or run_dir / "contact_sheet.png"
     contact_sheet.save(folder, path)
     typer.echo(f"contact sheet of {folder.name}: {path}")

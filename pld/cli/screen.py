@@ -1,8 +1,12 @@
-"""The console on which commands print: as wide as the terminal, or wide enough for a table."""
+"""What commands print on: a console wide enough for tables, and tables that keep every letter."""
 
 from __future__ import annotations
 
-from rich.console import Console
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 TABLE_WIDTH = 170
 
@@ -11,3 +15,24 @@ def wide_console() -> Console:
     """A console for tables; where the output is no terminal, wide enough not to cut names."""
     console = Console()
     return console if console.is_terminal else Console(width=TABLE_WIDTH)
+
+
+class PlainTable(Table):
+    """A table that shows texts as they are: `[s]` is a unit, not rich's markup."""
+
+    def __init__(self, *headers: str, title: str | None = None) -> None:
+        super().__init__(title=None if title is None else Text(title))
+        for header in headers:
+            self.add_column(header)
+
+    def add_column(self, header: RenderableType = "", *args: Any, **settings: Any) -> None:
+        """Add a column; its header is not markup."""
+        super().add_column(_plain(header), *args, **settings)
+
+    def add_row(self, *cells: RenderableType | None, **settings: Any) -> None:
+        """Add a row; its cells are not markup."""
+        super().add_row(*(_plain(cell) for cell in cells), **settings)
+
+
+def _plain(cell: Any) -> Any:
+    return Text(cell) if isinstance(cell, str) else cell

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +21,9 @@ from pld.cli.flywheel import (
     opened,
 )
 
+if TYPE_CHECKING:
+    from pld.flywheel.config import FlywheelConfig
+
 app = typer.Typer(help="Single stages of the flywheel.", no_args_is_help=True)
 
 
@@ -27,12 +32,12 @@ def probe(
     task: TaskOption = "cube_pickup",
     seed: SeedOption = 0,
     number: RoundOption = 1,
-    rate_hz: RateOption = 10.0,
+    rate_hz: RateOption = None,
     run: RunOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Collect successful episodes: the newest policy first, then the specialist."""
-    with opened(task, seed, run, rate_hz) as wheel:
+    with opened(task, seed, run, lambda c: c.check_round(number), rate_hz=rate_hz) as wheel:
         for name in wheel.config.tasks:
             wheel.probe(name, number)
         finish(wheel, json_file)
@@ -43,12 +48,12 @@ def distill(
     task: TaskOption = "cube_pickup",
     seed: SeedOption = 0,
     number: RoundOption = 1,
-    rate_hz: RateOption = 10.0,
+    rate_hz: RateOption = None,
     run: RunOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Fine-tune the newest policy on the probing episodes of all rounds up to this one."""
-    with opened(task, seed, run, rate_hz) as wheel:
+    with opened(task, seed, run, lambda c: c.check_round(number), rate_hz=rate_hz) as wheel:
         wheel.distill(number)
         finish(wheel, json_file)
 
@@ -58,15 +63,25 @@ def evaluate(
     policy: Annotated[str, typer.Argument(help="base, specialist, distilled-1, ...")],
     task: TaskOption = "cube_pickup",
     seed: SeedOption = 0,
-    episodes: EpisodesOption = 100,
-    rate_hz: RateOption = 10.0,
+    episodes: EpisodesOption = None,
+    rate_hz: RateOption = None,
     run: RunOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Success of one policy of a run on fresh starts, with its Wilson interval."""
-    with opened(task, seed, run, rate_hz, evaluation_episodes=episodes) as wheel:
+    with opened(task, seed, run, lambda c: _check_policy(policy, c), rate_hz=rate_hz) as wheel:
+        if episodes is not None:  # of this evaluation alone; the run keeps its own
+            wheel.config = replace(wheel.config, evaluation_episodes=episodes)
         wheel.evaluate(policy)
         finish(wheel, json_file)
+
+
+def _check_policy(policy: str, config: FlywheelConfig) -> None:
+    """Refuse the policy of a round that the run does not have."""
+    if found := re.fullmatch(r"distilled-(-?\d+)", policy):
+        config.check_round(int(found[1]))
+    elif found := re.fullmatch(r"specialist-(-?\d+)", policy):
+        config.check_specialist_round(int(found[1]))
 
 
 @app.command("results")
@@ -75,16 +90,7 @@ def results(
     out: Annotated[Path, typer.Option(help="Page to write.")] = Path("docs/results.md"),
 ) -> None:
     """Write the results page from the runs' JSON files."""
-    from pld.errors import PldError
     from pld.evaluation.results_page import write_results_page
 
-    try:
-        write_results_page(out, summaries)
-    except PldError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
+    write_results_page(out, summaries)
     typer.echo(f"wrote {out} from {len(summaries)} runs")
-
-
-if __name__ == "__main__":
-    app()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
+from pld.cli.screen import PlainTable
 from pld.evaluation.intervals import wilson
 
 if TYPE_CHECKING:
@@ -16,9 +15,9 @@ if TYPE_CHECKING:
     from pld.run_usage import ProcessUsage
 
 
-def rate_table(summary: dict[str, Any]) -> Table:
+def rate_table(summary: dict[str, Any]) -> PlainTable:
     """Success of every policy with its Wilson interval, whole and by region."""
-    table = Table(title="success on fresh starts (95 % Wilson interval)")
+    table = PlainTable(title="success on fresh starts (95 % Wilson interval)")
     for column in ("task", "policy", "success", "interval", "by region", "steps"):
         table.add_column(column)
     for rate in summary["rates"]:
@@ -27,16 +26,16 @@ def rate_table(summary: dict[str, Any]) -> Table:
             rate["task"],
             rate["name"],
             f"{rate['successes']}/{rate['trials']}",
-            f"[{low:.3f}, {high:.3f}]".replace("[", r"\["),
+            f"[{low:.3f}, {high:.3f}]",
             _by_region(rate["regions"]),
             f"{rate['median_success_steps']:.0f}",
         )
     return table
 
 
-def cpu_table(summary: dict[str, Any]) -> Table:
+def cpu_table(summary: dict[str, Any]) -> PlainTable:
     """CPU seconds per stage; evaluations and controls are summed apart."""
-    table = Table(title="CPU seconds")
+    table = PlainTable(title="CPU seconds")
     table.add_column("stage")
     table.add_column("CPU s", justify="right")
     for stage in summary["stages"]:
@@ -52,9 +51,9 @@ def zero_to_distilled_cpu_s(summary: dict[str, Any]) -> float:
     return float(sum(s["cpu_s"] for s in stages if not s["name"].startswith(apart)))
 
 
-def classifier_table(card: ClassifierCard) -> Table:
+def classifier_table(card: ClassifierCard) -> PlainTable:
     """What a success classifier did on the frames of the episodes that were kept aside."""
-    table = Table(title=f"{card.task}: frames of {card.episodes} episodes kept aside")
+    table = PlainTable(title=f"{card.task}: frames of {card.episodes} episodes kept aside")
     for column in ("frames of", "said success", "95 % Wilson interval"):
         table.add_column(column)
     for name, k, n in (
@@ -67,9 +66,9 @@ def classifier_table(card: ClassifierCard) -> Table:
     return table
 
 
-def before_after_table(figures: dict[str, Any]) -> Table:
+def before_after_table(figures: dict[str, Any]) -> PlainTable:
     """Base and distilled policy on the same starts through the graph, and what lies between."""
-    table = Table(title=f"{figures['task']}: the same fresh starts, before and after")
+    table = PlainTable(title=f"{figures['task']}: the same fresh starts, before and after")
     for column in ("policy", "success", "95 % Wilson interval", "by region"):
         table.add_column(column)
     for name in ("before", "after"):
@@ -86,9 +85,9 @@ def before_after_table(figures: dict[str, Any]) -> Table:
     return table
 
 
-def deployed_table(found: Deployed) -> Table:
+def deployed_table(found: Deployed) -> PlainTable:
     """The same policy on the same starts, in the lockstep twin and through the graph."""
-    table = Table(title=f"{found.graph.task}, {found.graph.name}: lockstep and graph")
+    table = PlainTable(title=f"{found.graph.task}, {found.graph.name}: lockstep and graph")
     for column in ("where", "success", "95 % Wilson interval", "by region", "steps"):
         table.add_column(column)
     for name, evaluation in (("lockstep", found.lockstep), ("graph", found.graph)):
@@ -112,9 +111,9 @@ def _by_region(regions: Mapping[str, Sequence[int]]) -> str:
     return ", ".join(f"{region} {k}/{n}" for region, (k, n) in regions.items())
 
 
-def usage_table(found: Sequence[ProcessUsage]) -> Table:
+def usage_table(found: Sequence[ProcessUsage]) -> PlainTable:
     """What every process of a run took."""
-    table = Table("process", title="a run's processes, on the wall clock")
+    table = PlainTable("process", title="a run's processes, on the wall clock")
     for column in ("seconds", "CPU %", "memory MB", "at the end MB", "growth MB/min"):
         table.add_column(column, justify="right")
     for row in found:
@@ -124,9 +123,9 @@ def usage_table(found: Sequence[ProcessUsage]) -> Table:
     return table
 
 
-def cadence_table(found: Sequence[RunCadence]) -> Table:
+def cadence_table(found: Sequence[RunCadence]) -> PlainTable:
     """The control period of each run, and what its steps came to."""
-    table = Table("run", title="period between commands, in robot time")
+    table = PlainTable("run", title="period between commands, in robot time")
     for column in ("episodes", "steps", "starved", "held", "lost", "p50 ms", "p99 ms", "max ms"):
         table.add_column(column, justify="right")
     for row in found:

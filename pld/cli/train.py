@@ -27,13 +27,15 @@ app = typer.Typer(help="Train one part of the flywheel.", no_args_is_help=True)
 def base(
     task: TaskOption = "cube_pickup",
     seed: SeedOption = 0,
-    demonstrations: Annotated[int, typer.Option(help="Per task; 0 takes the default.")] = 0,
-    rate_hz: RateOption = 10.0,
+    demonstrations: Annotated[
+        int | None, typer.Option(help="Per task; default: the run's, else as the task needs.")
+    ] = None,
+    rate_hz: RateOption = None,
     run: RunOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Collect scripted demonstrations and train the built-in VLA on them."""
-    with opened(task, seed, run, rate_hz, demonstrations=demonstrations) as wheel:
+    with opened(task, seed, run, rate_hz=rate_hz, demonstrations=demonstrations) as wheel:
         wheel.base()
         finish(wheel, json_file)
 
@@ -43,12 +45,14 @@ def specialist(
     task: TaskOption = "cube_pickup",
     seed: SeedOption = 0,
     number: RoundOption = 1,
-    rate_hz: RateOption = 10.0,
+    rate_hz: RateOption = None,
     run: RunOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Train a round's residual specialist over the run's newest policy, frozen."""
-    with opened(task, seed, run, rate_hz) as wheel:
+    with opened(
+        task, seed, run, lambda c: c.check_specialist_round(number), rate_hz=rate_hz
+    ) as wheel:
         for name in wheel.config.tasks:
             wheel.specialist(name, number)
         finish(wheel, json_file)
@@ -59,7 +63,9 @@ def sft(
     start: Annotated[Path, typer.Argument(help="weights to begin from; they are not touched")],
     episodes: Annotated[list[Path], typer.Argument(help="folders that `pld bag convert` wrote")],
     output: Annotated[Path, typer.Option(help="folder that receives policy.safetensors")],
-    steps: Annotated[int, typer.Option(help="training steps")] = 1500,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="training steps; default: as the episodes' tasks need")
+    ] = None,
     seed: Annotated[int, typer.Option(help="seed of batches and augmentation")] = 0,
     whole: Annotated[
         bool, typer.Option("--whole", help="learn the base's prefix too, whatever the task")
@@ -71,22 +77,19 @@ def sft(
 
     from pld.base_policy.builtin_checkpoint import load_checkpoint
     from pld.cli.meter import RichMeter
+    from pld.distill.episodes import tasks_in
     from pld.distill.sft import SftConfig
-    from pld.errors import PldError
     from pld.files import write_json_atomically
     from pld.flywheel import stages
+    from pld.flywheel.config import steps_for
 
     torch.set_num_threads(1)
     meter = RichMeter()
     labels = "whole" if whole else "task"
-    try:
-        with meter:
-            rate_hz = load_checkpoint(start).rate_hz
-            config = SftConfig(seed=seed, steps=steps)
-            figures = stages.distill(output, episodes, start, config, rate_hz, meter, labels)
-    except PldError as error:
-        meter.console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(2) from error
+    with meter:
+        rate_hz = load_checkpoint(start).rate_hz
+        config = SftConfig(seed=seed, steps=steps or steps_for(tasks_in(episodes)))
+        figures = stages.distill(output, episodes, start, config, rate_hz, meter, labels)
     if json_file is not None:
         write_json_atomically(json_file, figures)
     meter.console.print(f"{figures['frames']} frames; weights: {output / stages.POLICY_FILE}")
@@ -105,33 +108,24 @@ def reward(
 
     from pld.cli.meter import RichMeter
     from pld.cli.tables import classifier_table
-    from pld.errors import PldError
     from pld.files import write_json_atomically
     from pld.reward.training import RewardTraining, train_classifier
     from pld.success_frames import frames_of
 
     torch.set_num_threads(1)
     meter = RichMeter()
-    try:
-        config = RewardTraining(seed=seed, steps=steps)
-        if output.suffix != ".safetensors":
-            raise ConfigError(f"output {str(output)!r}: give a file that ends in .safetensors")
-        with meter:
-            frames = frames_of(bags)
-            meter.begin(f"{frames.task}: success in {len(frames)} frames", steps)
-            trained = train_classifier(
-                frames, config, lambda step, loss: meter.update(step, f"loss {loss:.3f}")
-            )
-            meter.end()
-        trained.save(output)
-    except PldError as error:
-        meter.console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(2) from error
+    config = RewardTraining(seed=seed, steps=steps)
+    if output.suffix != ".safetensors":
+        raise ConfigError(f"output {str(output)!r}: give a file that ends in .safetensors")
+    with meter:
+        frames = frames_of(bags)
+        meter.begin(f"{frames.task}: success in {len(frames)} frames", steps)
+        trained = train_classifier(
+            frames, config, lambda step, loss: meter.update(step, f"loss {loss:.3f}")
+        )
+        meter.end()
+    trained.save(output)
     if json_file is not None:
         write_json_atomically(json_file, asdict(trained.card))
     meter.console.print(classifier_table(trained.card))
     meter.console.print(f"weights: {output}")
-
-
-if __name__ == "__main__":
-    app()

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from pld.contract import CAMERAS, POLICY_IMAGE_PX, PROPRIO_DIM
 from pld.errors import ConfigError, ContractError
 from pld.files import write_bytes_atomically
-from pld.types import ActionSource
+from pld.types import ACTION_DIM, ActionSource
 
 FORMAT = "pld-episode"
 VERSION = 1
@@ -49,15 +50,32 @@ class SftEpisode:
     takeover_step: int = NO_TAKEOVER
 
     def __post_init__(self) -> None:
-        """Refuse arrays of different lengths and numbers that are not finite."""
+        """Refuse arrays of different lengths, of another contract, and not finite numbers."""
         arrays = (self.images, self.proprio, self.executed, self.base, self.source)
         if len({len(a) for a in arrays}) != 1:
             lengths = [len(a) for a in arrays]
             raise ContractError(f"episode with seed {self.seed}: arrays of lengths {lengths}")
+        self._check_contract()
         if not (np.isfinite(self.proprio).all() and np.isfinite(self.executed).all()):
             raise ContractError(
                 f"episode with seed {self.seed} holds numbers that are not finite; drop it"
             )
+
+    def _check_contract(self) -> None:
+        side = POLICY_IMAGE_PX
+        wanted = {
+            "images": (len(CAMERAS), side, side, 3),
+            "proprio": (PROPRIO_DIM,),
+            "executed": (ACTION_DIM,),
+            "base": (ACTION_DIM,),
+        }
+        for name, shape in wanted.items():
+            found = getattr(self, name).shape[1:]
+            if found != shape:
+                raise ContractError(
+                    f"episode with seed {self.seed}: {name} of shape {found} per step; the "
+                    f"contract says {shape}: convert its bag again"
+                )
 
     def __len__(self) -> int:
         """The number of steps."""
@@ -83,17 +101,32 @@ def write_episode(path: Path, episode: SftEpisode) -> None:
 
 def read_episode(path: Path) -> SftEpisode:
     """Read one episode; raises ConfigError for a broken or foreign file."""
+    header = _header(path)
+    try:
+        with safe_open(path, framework="np") as stream:
+            arrays = {name: stream.get_tensor(name) for name in ARRAYS}
+    except (OSError, SafetensorError) as error:
+        raise _broken(path, error) from error
+    try:
+        return SftEpisode(**arrays, **{name: header[name] for name in FACTS})
+    except ContractError as error:
+        raise ConfigError(f"{str(path)!r}: {error}") from error
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """What an episode's file says of itself; raises ConfigError for a broken or foreign file."""
     try:
         with safe_open(path, framework="np") as stream:
             header: dict[str, Any] = json.loads((stream.metadata() or {}).get("pld", "{}"))
-            arrays = {name: stream.get_tensor(name) for name in ARRAYS}
     except (OSError, SafetensorError, ValueError) as error:
-        raise ConfigError(
-            f"{str(path)!r} is no whole episode ({error}); record it again"
-        ) from error
+        raise _broken(path, error) from error
     if (header.get("format"), header.get("version")) != (FORMAT, VERSION):
         raise ConfigError(f"{str(path)!r} is not an episode of format {FORMAT} {VERSION}")
-    return SftEpisode(**arrays, **{name: header[name] for name in FACTS})
+    return header
+
+
+def _broken(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(f"{str(path)!r} is no whole episode ({error}); record it again")
 
 
 def episode_path(folder: Path, seed: int) -> Path:
@@ -103,10 +136,20 @@ def episode_path(folder: Path, seed: int) -> Path:
 
 def read_episodes(folder: Path) -> list[SftEpisode]:
     """All episodes of a folder in the order of their seeds; raises ConfigError when empty."""
+    return [read_episode(path) for path in _episode_paths(folder)]
+
+
+def tasks_in(folders: Iterable[Path]) -> tuple[str, ...]:
+    """The tasks of the episodes in some folders, in name order; only headers are read."""
+    paths = [path for folder in folders for path in _episode_paths(folder)]
+    return tuple(sorted({str(_header(path)["task"]) for path in paths}))
+
+
+def _episode_paths(folder: Path) -> list[Path]:
     paths = sorted(folder.glob("episode-*.safetensors"))
     if not paths:
         raise ConfigError(f"no episodes in {str(folder)!r}; collect some before training on them")
-    return [read_episode(path) for path in paths]
+    return paths
 
 
 def specialist_part(episode: SftEpisode) -> SftEpisode | None:

@@ -22,6 +22,8 @@ from pld.distill.dataset import Batch, SftDataset
 from pld.errors import ConfigError
 from pld.files import write_bytes_atomically
 
+LAST_LOSSES = 100
+
 
 @dataclass(frozen=True)
 class SftConfig:
@@ -86,28 +88,30 @@ def fine_tune(
     """
     run = _Run(model.module, config)
     first = run.restore(resume_file, len(dataset)) if resume_file else 0
-    losses: list[float] = []
+    before = len(run.losses)
     model.module.train()
     for step in range(first, config.steps):
         batch = dataset.batch(config.batch_size, config.seed, step, config.augmentation)
         torch.manual_seed(config.seed * 1_000_003 + step)
-        losses.append(run.advance(model.loss(batch, dataset.instructions), step))
+        run.losses.append(run.advance(model.loss(batch, dataset.instructions), step))
         if progress is not None:
-            progress(step + 1, losses[-1])
+            progress(step + 1, run.losses[-1])
         if resume_file and (step + 1) % config.save_every == 0:
             run.save(resume_file, step + 1, len(dataset))
     run.deliver()
     model.module.eval()
-    tail = losses[-100:]
-    return SftReport(config.steps, first, sum(tail) / max(len(tail), 1), tuple(losses))
+    tail = run.losses[-LAST_LOSSES:]
+    loss = sum(tail) / max(len(tail), 1)
+    return SftReport(config.steps, first, loss, tuple(run.losses[before:]))
 
 
 class _Run:
-    """Weights, their average and the optimiser of one training."""
+    """Weights, their average, the optimiser and the last losses of one training."""
 
     def __init__(self, module: nn.Module, config: SftConfig) -> None:
         self._module = module
         self._config = config
+        self.losses: list[float] = []
         self._named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
         self._average = {n: p.detach().clone() for n, p in self._named}
         self._optimiser = torch.optim.AdamW(
@@ -147,6 +151,7 @@ class _Run:
             slots = self._optimiser.state[parameter]
             tensors |= {f"adam.{key}.{name}": slots[key] for key in ("exp_avg", "exp_avg_sq")}
         header = {"step": step, "frames": frames, "config": asdict(self._config)}
+        header["losses"] = self.losses[-LAST_LOSSES:]
         content = {k: v.detach().contiguous().clone() for k, v in tensors.items()}
         write_bytes_atomically(path, save(content, metadata={"pld": json.dumps(header)}))
 
@@ -167,6 +172,7 @@ class _Run:
         if header["frames"] != frames:
             raise ConfigError(f"{str(path)!r} was trained on other data; delete it to begin anew")
         self._load(tensors, int(header["step"]))
+        self.losses = list(header.get("losses", []))
         return int(header["step"])
 
     def _load(self, tensors: dict[str, Tensor], step: int) -> None:

@@ -57,10 +57,9 @@ class Paired:
 def mcnemar_exact(only_first: int, only_second: int) -> float:
     """Two-sided exact p-value that discordant pairs fall as unevenly as this by chance."""
     n = only_first + only_second
-    if n == 0:
-        return 1.0
     tail = sum(math.comb(n, i) for i in range(min(only_first, only_second) + 1))
-    return min(1.0, float(2 * tail) / float(2**n))
+    p_value: float = 2 * tail / 2**n  # whole numbers until here: both may be huge
+    return min(1.0, p_value)
 
 
 def compare_paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -58,6 +59,11 @@ def settings_of(task: str) -> TaskSettings:
     return TASK_SETTINGS.get(task, TaskSettings())
 
 
+def steps_for(tasks: Iterable[str]) -> int:
+    """Steps of fine-tuning on one round's episodes of so many tasks."""
+    return sum(settings_of(task).distill_steps for task in tasks)
+
+
 @dataclass(frozen=True)
 class FlywheelConfig:
     """One run: `tasks` share one language-conditioned base; each gets its own specialist.
@@ -92,6 +98,7 @@ class FlywheelConfig:
     specialist: ResidualConfig = field(default_factory=ResidualConfig)
     labels: str = "task"
     specialists: int = 1
+    rate_hz: float = 10.0
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
@@ -105,6 +112,8 @@ class FlywheelConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.labels not in LABELS:
             raise ConfigError.unknown("labels", self.labels, LABELS)
+        if not self.rate_hz > 0:
+            raise ConfigError(f"rate_hz is {self.rate_hz:g}; give a rate above 0, such as 10")
         if not 1 <= self.execute_horizon <= self.chunk_horizon:
             raise ConfigError(
                 f"execute_horizon {self.execute_horizon}; give 1 to {self.chunk_horizon}, the chunk"
@@ -120,9 +129,26 @@ class FlywheelConfig:
 
     def distill_sft_of(self, seed: int, rounds: int = 1) -> SftConfig:
         """The fine-tuning of so many rounds at once."""
-        steps = sum(settings_of(task).distill_steps for task in self.tasks)
-        settings = self.distill_sft or SftConfig(steps=steps)
+        settings = self.distill_sft or SftConfig(steps=steps_for(self.tasks))
         return replace(settings, seed=seed, steps=settings.steps * rounds)
+
+    def check_round(self, number: int) -> None:
+        """Refuse a round that the run does not have."""
+        if not 1 <= number <= self.rounds:
+            raise ConfigError(
+                f"round {number}: this run has rounds 1 to {self.rounds}; "
+                "`pld flywheel --rounds N` gives it more"
+            )
+
+    def check_specialist_round(self, number: int) -> None:
+        """Refuse a round that trains no specialist of its own."""
+        self.check_round(number)
+        if number > self.specialist_rounds:
+            valid = ", ".join(str(i + 1) for i in range(self.specialist_rounds))
+            raise ConfigError(
+                f"round {number} trains no specialist, it keeps the last one; rounds that train "
+                f"one: {valid}; `pld flywheel --specialists {number}` gives the run more"
+            )
 
     @property
     def specialist_rounds(self) -> int:
@@ -132,13 +158,13 @@ class FlywheelConfig:
     def specialist_of(self, task: str, number: int = 1) -> ResidualConfig:
         """The settings of the specialist that round `number` trains for `task`."""
         settings = replace(self.specialist, seed=self.seed)
-        if number > 1:
-            later = min(LATER_DECISIONS, settings.online_steps)
-            settings = replace(settings, online_steps=later, **LATER_SPECIALIST)
-        if not task_facts(task).grasped_at_start:
+        if task_facts(task).grasped_at_start:
+            scale = (*settings.scale_for(ACTION_DIM)[:-1], HELD_GRIPPER_SCALE)
+            settings = replace(settings, residual_scale=scale, **HELD_DECISIONS)
+        if number == 1:
             return settings
-        scale = (*settings.scale_for(ACTION_DIM)[:-1], HELD_GRIPPER_SCALE)
-        return replace(settings, residual_scale=scale, **HELD_DECISIONS)
+        later = min(LATER_DECISIONS, settings.online_steps)
+        return replace(settings, online_steps=later, **LATER_SPECIALIST)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, to be kept with the run."""

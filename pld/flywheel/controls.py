@@ -5,6 +5,7 @@ Every control gets as many episodes and SFT steps as the distilled policy it is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pld.errors import ConfigError
@@ -31,9 +32,9 @@ def controls_named(names: str) -> tuple[str, ...]:
     return chosen
 
 
-def run_controls(wheel: Flywheel, names: str) -> None:
+def run_controls(wheel: Flywheel, names: Sequence[str]) -> None:
     """Run the named controls after the flywheel has turned; each is made of resumable stages."""
-    for name in controls_named(names):
+    for name in names:
         if name == "extra-demonstrations":
             _extra_demonstrations(wheel)
         elif name == "specialist-only":

@@ -89,7 +89,8 @@ def run_stage(
     figures. A stage whose settings or upstream files changed starts from an empty folder.
     """
     folder = run / name
-    inputs = fingerprint([settings, {str(p.relative_to(run)): _hash(p) for p in upstream}])
+    made_of = {str(p.relative_to(run)): _hash(p) for p in upstream}
+    inputs = fingerprint([settings, made_of])
     if record := _finished(folder, inputs):
         return StageRecord(name, record["figures"], record["cpu_s"], skipped=True)
     _begin(folder, inputs)
@@ -101,9 +102,26 @@ def run_stage(
         spent += meter.cpu_s() - start
         write_json_atomically(folder / BEGUN, {"inputs": inputs, "cpu_s": spent})
     outputs = {str(p.relative_to(folder)): sha256_of(p) for p in _outputs(folder)}
-    done = {"inputs": inputs, "outputs": outputs, "figures": figures, "cpu_s": spent}
+    done: dict[str, Any] = {"inputs": inputs, "made_of": made_of, "outputs": outputs}
+    done |= {"figures": figures, "cpu_s": spent}
     write_json_atomically(folder / DONE, done)
     return StageRecord(name, figures, spent, skipped=False)
+
+
+def is_current(run: Path, folder: Path) -> bool:
+    """Whether the finished stage in `folder` is made of what the run's other stages hold now.
+
+    A run taken up with other settings leaves stages behind that belong to what it was before.
+    """
+    made_of: dict[str, str] = read_json(folder / DONE).get("made_of", {})
+    for name, digest in made_of.items():
+        path = run / name
+        if not path.exists() or _hash(path) != digest:
+            return False
+        makers = [p for p in (path, path.parent) if (p / DONE).exists()]
+        if makers and not is_current(run, makers[0]):
+            return False
+    return True
 
 
 def _finished(folder: Path, inputs: str) -> dict[str, Any] | None:

@@ -13,6 +13,8 @@ from pld.evaluation.results import Evaluation, paired
 from pld.evaluation.seeds import Purpose, refuse_overlap, seed_range
 from pld.files import read_json, write_json_atomically
 from pld.flywheel.collecting import seed_of_log
+from pld.flywheel.controls import RESIDUAL_CONTROLS
+from pld.flywheel.stage import DONE, is_current
 from pld.flywheel.stages import EVALUATION_FILE
 from pld.flywheel.turning import Flywheel
 
@@ -22,9 +24,16 @@ SCHEMA = 1
 
 
 def evaluations_of(run: Path) -> list[Evaluation]:
-    """Every finished evaluation of a run: base, specialist, distilled policies, then controls."""
+    """Every finished evaluation of a run: base, specialist, distilled policies, then controls.
+
+    What is left from before the run was taken up with other settings is left out.
+    """
     files = sorted((run / "evaluation").glob(f"*/*/{EVALUATION_FILE}"), key=_place)
-    return [Evaluation.from_json(read_json(path)) for path in files]
+    return [
+        Evaluation.from_json(read_json(path))
+        for path in files
+        if (path.parent / DONE).exists() and is_current(run, path.parent)
+    ]
 
 
 def _place(path: Path) -> tuple[int, str, str]:
@@ -74,25 +83,35 @@ def _rate(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _comparisons(evaluations: list[Evaluation], final: str) -> list[dict[str, Any]]:
-    """The last distilled policy against every other on the same starts, whole and by region."""
+    """Every policy against its counterpart on the same starts, whole and by region."""
+    found = {(e.name, e.task): e for e in evaluations}
     rows = []
-    for best in (e for e in evaluations if e.name == final):
-        for other in evaluations:
-            if other.task != best.task or other.name == final:
-                continue
-            for region in (None, *best.regions):
-                pair = paired(*on_common_starts(other, best), region)
-                rows.append(
-                    {
-                        "task": best.task,
-                        "first": other.name,
-                        "second": final,
-                        "region": region or "all",
-                        **asdict(pair),
-                        "difference": pair.difference,
-                    }
-                )
+    for other in evaluations:
+        name = counterpart(other.name, final)
+        best = found.get((name, other.task))
+        if best is None or other is best:
+            continue
+        for region in (None, *best.regions):
+            pair = paired(*on_common_starts(other, best), region)
+            rows.append(
+                {
+                    "task": best.task,
+                    "first": other.name,
+                    "second": name,
+                    "region": region or "all",
+                    **asdict(pair),
+                    "difference": pair.difference,
+                }
+            )
     return rows
+
+
+def counterpart(name: str, final: str) -> str:
+    """What the policy `name` is compared with: the policy that had as much to learn from."""
+    control = name.removeprefix("control-")
+    if control in RESIDUAL_CONTROLS:
+        return "specialist"
+    return "distilled-1" if control.startswith("alpha-") else final
 
 
 def on_common_starts(first: Evaluation, second: Evaluation) -> tuple[Evaluation, Evaluation]:
@@ -104,7 +123,9 @@ def on_common_starts(first: Evaluation, second: Evaluation) -> tuple[Evaluation,
 
 def _stages(run: Path) -> list[dict[str, Any]]:
     rows = []
-    for path in sorted(run.glob("**/done.json"), key=lambda p: p.stat().st_mtime):
+    for path in sorted(run.glob(f"**/{DONE}"), key=lambda p: p.stat().st_mtime):
+        if not is_current(run, path.parent):
+            continue
         content = read_json(path)
         name = str(path.parent.relative_to(run))
         rows.append({"name": name, "cpu_s": content["cpu_s"], "figures": content["figures"]})
@@ -127,7 +148,7 @@ def _report(run: Path, summary: dict[str, Any], evaluations: list[Evaluation]) -
 
 def curves_of(run: Path) -> dict[str, list[tuple[int, bool]]]:
     """Learning curves of the run's specialists: (environment steps, success) per episode."""
-    found = sorted(run.glob("*specialist/*/curve.json"))
+    found = sorted(run.glob("*specialist*/*/curve.json"))
     return {
         f"{path.parent.name} {path.parent.parent.name}": [
             (int(s), bool(k)) for s, k in read_json(path)
@@ -141,7 +162,8 @@ def _films(run: Path, evaluations: list[Evaluation], task: str, final: str) -> l
     outcomes = {e.name: {r.seed: r for r in e.episodes} for e in evaluations if e.task == task}
     if "base" not in outcomes or final not in outcomes:
         return []
-    lost = [s for s, r in outcomes["base"].items() if not r.success and outcomes[final][s].success]
+    both = [s for s in outcomes["base"] if s in outcomes[final]]
+    lost = [s for s in both if not outcomes["base"][s].success and outcomes[final][s].success]
     films = []
     for seed in lost[:40]:
         pair = [_film(run, name, task, seed) for name in ("base", final)]

@@ -11,16 +11,14 @@ from typing import Any, NamedTuple
 from pld.base_policy.builtin import BuiltinPolicy
 from pld.base_policy.builtin_network import NetworkConfig
 from pld.distill.sft import SftConfig
-from pld.errors import ConfigError
 from pld.evaluation.seeds import Purpose, evaluation_seeds, seed_range
-from pld.files import read_json, write_json_atomically
+from pld.files import read_json
 from pld.flywheel import stages
 from pld.flywheel.config import FlywheelConfig
+from pld.flywheel.kept import remember
 from pld.flywheel.rolling import Cast
 from pld.flywheel.stage import Meter, StageRecord, run_stage
 from pld.flywheel.world import World, WorldMaker
-
-CONFIG_FILE = "config.json"
 
 
 class SpecialistFiles(NamedTuple):
@@ -57,7 +55,7 @@ class Flywheel:
         self._worlds: dict[str, World] = {}
         self.records: list[StageRecord] = []
         self.on_stage: Callable[[StageRecord], None] | None = None
-        _remember(folder, config)
+        remember(folder, config)
 
     def world(self, task: str) -> World:
         """The world of `task`, made once."""
@@ -275,20 +273,3 @@ class Flywheel:
 
     def _rate_hz(self) -> float:
         return self.world(self.config.tasks[0]).rate_hz
-
-
-def _remember(folder: Path, config: FlywheelConfig) -> None:
-    path = folder / CONFIG_FILE
-    now = config.as_dict()
-    if not path.exists():
-        write_json_atomically(path, now)
-        return
-    before = read_json(path)
-    same = ("tasks", "seed")
-    for name in same:
-        if before[name] != (list(now[name]) if isinstance(now[name], tuple) else now[name]):
-            raise ConfigError(
-                f"{str(folder)!r} holds a run with {name} {before[name]!r}, not {now[name]!r}; "
-                "choose another folder with --run"
-            )
-    write_json_atomically(path, now)

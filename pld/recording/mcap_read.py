@@ -85,6 +85,10 @@ class BagFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if not path.is_file():
+            raise RecordingError(
+                f"there is no bag {str(path)!r}; rebuild it with: pld bag recover {path.parent}"
+            )
         with path.open("rb") as stream:
             reader = make_reader(stream)
             try:

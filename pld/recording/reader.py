@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pld.errors import RecordingError
+from pld.errors import ContractError, RecordingError
 from pld.recording import bag, translate
 from pld.recording.camera_check import camera_name
 from pld.recording.cdr import header_stamp_ns, image_array
@@ -91,6 +91,13 @@ class Episode:
     commands: tuple[Stamped[Command], ...]
     rewards: tuple[Stamped[RewardSignal], ...]
     updates: tuple[Stamped[EpisodeUpdate], ...]
+
+    @property
+    def last_update(self) -> EpisodeUpdate:
+        """What was last said of the episode; raises ContractError where nothing was."""
+        if not self.updates:
+            raise ContractError(f"{self.folder.name} says nothing of its episode; discard it")
+        return self.updates[-1].value
 
 
 TRANSLATIONS: dict[str, Callable[[Any], Any]] = {

@@ -74,6 +74,18 @@ def episode_folders(path: Path) -> list[Path]:
     return found
 
 
+def one_episode(path: Path) -> Path:
+    """`path` when it is an episode's folder; raises RecordingError that says which to give."""
+    if not path.is_dir():
+        raise RecordingError(f"{str(path)!r} is not a folder; give one episode: RUN/episodes/ID")
+    found = episode_folders(path)
+    if found != [path]:
+        raise RecordingError(
+            f"{str(path)!r} holds {len(found)} episodes; give one episode, such as {found[0]}"
+        )
+    return path
+
+
 def recover_episode(folder: Path, reason: str = RECORDER_LOST) -> Recovery:
     """Rebuild one episode if it needs it; raises RecordingError when the disk refuses."""
     part, bag = part_path(folder), bag_path(folder)

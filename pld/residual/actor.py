@@ -14,7 +14,7 @@ from torch import nn
 from pld.errors import ConfigError, ContractError
 from pld.residual.networks import LOG_STD_MIN, FrozenNormaliser, ResidualActorNet
 from pld.residual.protocol import Vector
-from pld.tensor_file import read_tensors, write_tensors
+from pld.tensor_file import read_tensors, refuse_not_finite, write_tensors
 from pld.types import Array
 
 KIND = "pld-residual-actor"
@@ -124,6 +124,7 @@ class ResidualActor:
 def load_actor(path: Path, task: str | None = None) -> ResidualActor:
     """Read an exported actor; ConfigError when it is broken or of another task or version."""
     described, tensors = read_tensors(path, KIND, SCHEMA, task)
+    refuse_not_finite(path, tensors)
     return ResidualActor(_card(path, described), tensors)
 
 

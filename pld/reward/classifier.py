@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pld.contract import CAMERAS, POLICY_IMAGE_PX
 from pld.errors import ConfigError
 from pld.policy_image import policy_image
-from pld.tensor_file import read_tensors, write_tensors
+from pld.tensor_file import read_tensors, refuse_not_finite, write_tensors
 from pld.types import ArmState, CameraImage
 
 KIND, SCHEMA = "pld-success-classifier", 1
@@ -122,6 +122,7 @@ class SuccessClassifier:
     def load(cls, path: Path, task: str) -> SuccessClassifier:
         """Read a file; ConfigError when it is damaged, of another task or of other images."""
         described, tensors = read_tensors(path, KIND, SCHEMA, task)
+        refuse_not_finite(path, tensors)
         _require_images(path, described)
         network = SuccessNetwork()
         try:

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+
+from pld.cli.screen import PlainTable
 
 EXIT_MISSED = 3
 
@@ -45,12 +46,18 @@ class Figure:
         return " and ".join(parts)
 
 
+def told(value: float, unit: str) -> str:
+    """A value with its unit: counts exactly, anything else to four places."""
+    is_count = not unit and float(value).is_integer()
+    return f"{int(value):,}" if is_count else f"{value:.4g} {unit}".rstrip()
+
+
 def report(title: str, figures: Sequence[Figure], console: Console, json_path: Path | None) -> bool:
     """Print and save the figures; True when every aim is met."""
-    table = Table("figure", "value", "aim", "met", title=title)
+    table = PlainTable("figure", "value", "aim", "met", title=title)
     for figure in figures:
         verdict = {None: "", True: "yes", False: "NO"}[figure.met]
-        table.add_row(figure.name, f"{figure.value:.4g} {figure.unit}", figure.aim(), verdict)
+        table.add_row(figure.name, told(figure.value, figure.unit), figure.aim(), verdict)
     console.print(table)
     if json_path is not None:
         json_path.parent.mkdir(parents=True, exist_ok=True)

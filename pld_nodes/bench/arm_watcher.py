@@ -15,7 +15,7 @@ from pld_nodes import graph
 from pld_nodes.ros import environment, messages
 from pld_nodes.ros.node import qos_profile
 
-CLOSE_S = 10.0
+CLOSE_S, FAST_M_S = 10.0, 0.05
 
 
 class ArmWatcher:
@@ -60,11 +60,16 @@ class ArmWatcher:
 
     def moving(self) -> bool:
         """Whether the arm tracks commands of a running episode at more than 5 cm/s."""
-        if not self.running or not self.states:
+        return self.running and self._is_fast(types.ControlMode.TRACKING)
+
+    def going_home(self) -> bool:
+        """Whether the driver takes the arm home at more than 5 cm/s."""
+        return self._is_fast(types.ControlMode.RESETTING)
+
+    def _is_fast(self, mode: types.ControlMode) -> bool:
+        if not self.states or self.states[-1].control_mode is not mode:
             return False
-        last = self.states[-1]
-        speed = float((last.O_dP_EE[:3] ** 2).sum() ** 0.5)
-        return last.control_mode is types.ControlMode.TRACKING and speed > 0.05
+        return float((self.states[-1].O_dP_EE[:3] ** 2).sum() ** 0.5) > FAST_M_S
 
     def call(self, service: str, timeout_s: float = 20.0) -> Trigger.Response:
         """Ask a `std_srvs/Trigger` service of the graph; raises RobotError when it is silent."""

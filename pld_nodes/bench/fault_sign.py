@@ -39,8 +39,10 @@ class Sign:
         )
 
     def began_in_motion(self) -> bool:
-        """Whether the arm was still tracking; a trial of an arm that already held says nothing."""
+        """Whether the arm still moved; a trial of an arm that already held says nothing."""
         states = self.watcher.states[self.first_state - 1 :]
+        if self.fault.homing:
+            return states[0].control_mode is ControlMode.RESETTING
         return all(self._is_new(s.held_ns) for s in states[:2] if s.control_mode is not TRACKING)
 
     def _is_new(self, held_ns: int) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from pld.errors import PldError
+from pld.errors import ConfigError, PldError
 from pld.run_folder import verdicts
 from pld.twin.link import TwinLink
 from pld.types import Array
@@ -50,6 +50,15 @@ class KillResult:
 def killable() -> tuple[str, ...]:
     """The nodes of the table that the bench kills, in the table's order."""
     return tuple(p.name for p in graph.processes(Deployment.SIM) if p.is_node)
+
+
+def nodes_named(names: str) -> tuple[str, ...]:
+    """The nodes that a command line names with commas; all of them when it names none."""
+    chosen = tuple(name.strip() for name in names.split(",")) if names else killable()
+    for name in chosen:
+        if name not in killable():
+            raise ConfigError.unknown("node", name, killable())
+    return chosen
 
 
 def kill_while_moving(node: str, rate_hz: float, robot_ip: str, say: Say) -> KillResult:

@@ -3,7 +3,7 @@
 Time to hold is robot time from the injection to the moment at which the driver says that it began
 to hold; where nobody is left to say so, to standing still; where a person takes over, to the first
 command that was executed for the person. Travel comes from the simulator's own
-truth. A trial begins while the arm moves at more than 5 cm/s.
+truth. A trial begins while the arm moves at more than 5 cm/s, under commands or on its way home.
 """
 
 from __future__ import annotations
@@ -163,7 +163,9 @@ class Session:
         began_ns, calm = truth.t_ns, len(watcher.statuses)
         deadline = self.rng.uniform(0.05, 0.6)
         self._until(lambda: False, deadline)
-        self._until(watcher.moving, 5.0)
+        if fault.homing:
+            watcher.call("arbitrator_node/abort")
+        self._until(watcher.going_home if fault.homing else watcher.moving, 10.0)
         causes = _stops(watcher, calm, len(watcher.statuses))
         sign = Sign.before(watcher, fault, truth.t_ns)
         start_ns = sign.start_ns

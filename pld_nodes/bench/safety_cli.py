@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -69,12 +68,12 @@ def bench_safety_page(
     ),
 ) -> None:
     """Write the tables of faults into docs/safety.md."""
-    from pld_nodes.bench.safety_table import write_into
+    from pld_nodes.bench.safety_table import load, write_into
 
     files = json_files or sorted(SAVED.glob("*.json"))
     if not files:
         raise ConfigError(f"no JSON file in {SAVED}; write one with `pld bench safety --json FILE`")
-    write_into(page, [json.loads(file.read_text()) for file in files])
+    write_into(page, [load(file) for file in files])
 
 
 def bench_cycles(

@@ -60,6 +60,7 @@ class Fault:
     `is_final`: once the arm holds, no command to move may be executed.
     `takes_over`: a person has control instead of a hold, from the coming control step on.
     `stands_still`: nobody is left to say when the hold began, so standing still counts instead.
+    `homing`: injected while the driver takes the arm home, not while it follows commands.
     `moves`: motion goes on but stays in bounds. `kills` this process, or ends the episode for the
     reason `ends_with`: the run ends with it. `window_s` of robot time are watched, at most `wall_s`
     of steady time where robot time may stop.
@@ -72,6 +73,7 @@ class Fault:
     is_final: bool = False
     takes_over: bool = False
     stands_still: bool = False
+    homing: bool = False
     moves: bool = False
     kills: str = ""
     ends_with: str = ""
@@ -223,6 +225,14 @@ NODES = tuple(p.name for p in PROCESSES if p.is_node)
 
 FAULTS: tuple[Fault, ...] = (
     Fault("service safety_node/stop", _stop_service, causes=("operator_stop",), is_final=True),
+    Fault(
+        "service safety_node/stop on the way home",
+        _stop_service,
+        causes=("operator_stop",),
+        stands_still=True,
+        homing=True,
+        window_s=1.5,
+    ),
     Fault("operator takes over", _press_deadman, lambda f: f.watcher.let_go(), takes_over=True),
     Fault("two operators take over", _two_deadmen, _one_goes),
     _stopped("vla_node", MISSING),

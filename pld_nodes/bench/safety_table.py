@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
+from pld.cli.screen import PlainTable
 from pld.errors import ConfigError
+from pld.files import read_json
 from pld_nodes.bench.aims import arguments_without_json, machine
 from pld_nodes.bench.safety_bench import Trial
 from pld_nodes.bench.safety_faults import Fault
@@ -105,7 +106,7 @@ def _row(fault: Fault, trials: list[Trial]) -> Row:
 
 def show(found: Sequence[Row], console: Console) -> None:
     """Print the table."""
-    table = Table(*COLUMNS, title="faults injected into the graph on the twin, robot time")
+    table = PlainTable(*COLUMNS, title="faults injected into the graph on the twin, robot time")
     for row in found:
         table.add_row(*(cell.replace("*", "") for cell in row.cells()))
     console.print(table)
@@ -139,8 +140,18 @@ def section(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def load(path: Path) -> dict[str, Any]:
+    """What `save` wrote; raises ConfigError for any other file."""
+    content = read_json(path)
+    if not isinstance(content, dict) or not {"command", "machine", "rows"} <= set(content):
+        raise ConfigError(f"{str(path)!r} was not written by `pld bench safety --json FILE`")
+    return content
+
+
 def write_into(page: Path, documents: Sequence[dict[str, Any]]) -> None:
     """Put a section per document between the page's two marks; ConfigError without them."""
+    if not page.is_file():
+        raise ConfigError(f"{str(page)!r} is not there; give the page with --page")
     text = page.read_text()
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ConfigError(f"{page}: expected one {BEGIN!r} and one {END!r}")

@@ -56,7 +56,9 @@ def test_a_port_in_use_is_named_with_the_remedy(tmp_path: Path) -> None:
 
 
 def test_an_unreachable_arm_ends_before_anything_starts(tmp_path: Path) -> None:
-    done = pld("up", "robot", "robot_ip:=127.0.0.73", f"output_dir:={tmp_path}")
+    words = ["task:=peg_insertion", "rate_hz:=10", "third_person_serial:=1", "wrist_serial:=2"]
+    words += ["policy:=launch/demo/peg_insertion/base.safetensors", "robot_ip:=127.0.0.73"]
+    done = pld("up", "robot", *words, f"output_dir:={tmp_path}")
     assert done.returncode == 2
     assert "no arm answers at robot_ip '127.0.0.73'" in " ".join(done.stderr.split())
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from pld.robots.franky_link import ROBOT_PORT
+from pld.robots.reach import ROBOT_PORT
 from pld_nodes.bench.cycles_bench import MARK, Cycles, left_running, ports_left
 
 ADDRESS = "127.0.0.93"

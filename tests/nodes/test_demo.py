@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -20,7 +21,8 @@ from pld.flywheel.stage import SilentMeter
 from pld.residual.actor import load_actor
 from pld.run_evaluation import evaluation_of
 from pld.run_folder import verdicts
-from pld_nodes.demo import Demo, _fine_tune
+from pld_nodes.demo import _fine_tune
+from pld_nodes.demo_settings import Demo, keep_settings, shipped_tasks
 from tests.pld.recording_stream import record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,8 +83,53 @@ def test_the_shipped_specialist_belongs_to_the_shipped_base() -> None:
 
 
 def test_a_task_without_shipped_weights_is_refused() -> None:
-    with pytest.raises(ConfigError, match="launch/demo/cube_pickup/base"):
+    with pytest.raises(ConfigError) as caught:
         Demo(Path("unused"), task="cube_pickup").weights()
+    assert "weights come along for peg_insertion only" in str(caught.value)
+    assert "`pld flywheel --task cube_pickup`, then add --trained RUN" in str(caught.value)
+    assert shipped_tasks() == ["peg_insertion"]
+    with pytest.raises(ConfigError, match="unknown task 'cube'; valid: cube_pickup"):
+        Demo(Path("unused"), task="cube").weights()
+
+
+def test_a_run_without_the_weights_is_named(tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"no weights at .*base/policy"):
+        Demo(Path("unused"), trained=tmp_path).weights()
+
+
+def other_weights(folder: Path) -> Path:
+    """A flywheel run whose base and specialist are other files than the shipped ones."""
+    tasks = [f"specialist/{task}/actor.safetensors" for task in ("peg_insertion", "cube_pickup")]
+    for name in ("base/policy.safetensors", *tasks):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(b"other")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"task": "cube_pickup"}, "task: .* holds a demo with task peg_insertion, not cube_pickup"),
+        ({"seed": 1}, "seed: .* holds a demo with seed 0, not 1; give another folder with --run"),
+        ({"evaluations": 30}, "evaluations 20, not 30"),
+        ({"probing": 40}, "probing 30, not 40"),
+        ({"sft_steps": 500}, "sft-steps 2000, not 500"),
+        ({}, "trained: .* holds a demo with other weights; give another folder with --run"),
+    ],
+)
+def test_a_folder_keeps_the_settings_that_it_was_begun_with(tmp_path, change, words) -> None:
+    begun = Demo(tmp_path / "d")
+    keep_settings(begun)
+    keep_settings(dataclasses.replace(begun, sft_steps=2000, robot_ip="127.0.0.5"))
+    trained = None if change and "task" not in change else other_weights(tmp_path / "trained")
+    with pytest.raises(ConfigError, match=words):
+        keep_settings(dataclasses.replace(begun, trained=trained, **change))
+
+
+def test_recordings_without_settings_are_not_gone_on_with(tmp_path) -> None:
+    (tmp_path / "before").mkdir()
+    with pytest.raises(ConfigError, match="does not say its settings; give another folder"):
+        keep_settings(Demo(tmp_path))
 
 
 @pytest.mark.parametrize(

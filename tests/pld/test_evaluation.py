@@ -47,7 +47,7 @@ def test_impossible_counts_are_refused(k: int, n: int) -> None:
         wilson(k, n)
 
 
-@pytest.mark.parametrize(("a", "b"), [(0, 0), (1, 0), (3, 9), (12, 12), (0, 40)])
+@pytest.mark.parametrize(("a", "b"), [(0, 0), (1, 0), (3, 9), (12, 12), (0, 40), (1090, 1210)])
 def test_mcnemars_exact_p_value_equals_the_binomial_test(a: int, b: int) -> None:
     expected = binomtest(a, a + b, 0.5).pvalue if a + b else 1.0
     assert mcnemar_exact(a, b) == pytest.approx(expected, abs=1e-12)

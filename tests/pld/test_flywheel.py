@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from pld.flywheel.controls import controls_named, run_controls
 from pld.flywheel.rolling import Cast, Rolled, Specialist, roll
 from pld.flywheel.stage import SilentMeter, run_stage
 from pld.flywheel.stages import load_specialist, probe, steps_to
-from pld.flywheel.summary import write_summary
+from pld.flywheel.summary import counterpart, write_summary
 from pld.flywheel.turning import Flywheel
 from pld.probing.horizon import takeover_of_seed
 from pld.residual.actor import ResidualActor
@@ -210,7 +211,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_weights(
 
 
 def test_extra_demonstrations_get_as_many_episodes_and_steps(turned: Flywheel) -> None:
-    run_controls(turned, "extra-demonstrations")
+    run_controls(turned, ["extra-demonstrations"])
     name = "control-extra-demonstrations"
     episodes = read_episodes(turned.folder / f"{name}-episodes" / TASK)
     assert len(episodes) == CONFIG.probing_episodes * CONFIG.rounds
@@ -219,14 +220,14 @@ def test_extra_demonstrations_get_as_many_episodes_and_steps(turned: Flywheel) -
 
 
 def test_alpha_zero_is_the_specialist_alone(turned: Flywheel) -> None:
-    run_controls(turned, "specialist-only")
+    run_controls(turned, ["specialist-only"])
     folder = turned.folder / "control-specialist-only-episodes" / TASK
     for episode in read_episodes(folder):
         assert (episode.source == ActionSource.SPECIALIST).all()
 
 
 def test_another_way_to_learn_is_evaluated_over_the_same_base(turned: Flywheel) -> None:
-    run_controls(turned, "xi-one")
+    run_controls(turned, ["xi-one"])
     actor = turned.folder / "control-xi-one-specialist" / TASK / "actor.safetensors"
     control = load_specialist(turned.policy_file("base"), actor, TASK).residual.residual_scale
     usual = _specialist(turned).residual.residual_scale
@@ -341,6 +342,48 @@ def test_the_second_specialist_is_trained_over_the_first_distilled_policy(
     assert load_specialist(*files, TASK).residual.card.base_policy_id == distilled.policy_id
     rates = {r["name"]: r for r in write_summary(turned, None)["rates"]}
     assert rates["specialist-2"]["trials"] == CONFIG.evaluation_episodes
+
+
+def test_a_run_taken_up_with_other_demonstrations_tells_nothing_of_the_old_policies(
+    turned: Flywheel, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(turned.folder, tmp_path / "run"))
+    run_controls(Flywheel(folder, CONFIG, PointWorld, SilentMeter()), ("specialist-only",))
+    changed = replace(CONFIG, demonstrations=7, rounds=1, specialists=1)
+    again = Flywheel(folder, changed, PointWorld, SilentMeter())
+    again.turn()
+    summary = write_summary(again, None)
+    assert {r["name"] for r in summary["rates"]} == {"base", "specialist", "distilled-1"}
+    told = {s["name"] for s in summary["stages"]}
+    assert not told & {"control-specialist-only", "distilled-2", f"specialist-2/{TASK}"}
+
+
+def test_a_summary_is_written_where_policies_were_evaluated_on_different_starts(
+    turned: Flywheel, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(turned.folder, tmp_path / "run"))
+    fewer = Flywheel(folder, replace(CONFIG, evaluation_episodes=2), PointWorld, SilentMeter())
+    fewer.evaluate("distilled-2")
+    rates = {r["name"]: r["trials"] for r in write_summary(fewer, None)["rates"]}
+    assert (rates["base"], rates["distilled-2"]) == (CONFIG.evaluation_episodes, 2)
+
+
+def test_every_control_is_compared_with_what_had_as_much_to_learn_from() -> None:
+    pairs = {name: counterpart(name, "distilled-2") for name in ("base", "distilled-1")}
+    assert set(pairs.values()) == {"distilled-2"}
+    assert counterpart("control-extra-demonstrations", "distilled-2") == "distilled-2"
+    assert counterpart("control-alpha-0.3", "distilled-2") == "distilled-1"
+    for name in ("rlpd", "no-base-data", "xi-one", "no-search"):
+        assert counterpart(f"control-{name}", "distilled-2") == "specialist"
+
+
+def test_a_later_specialist_learns_slowly_whatever_the_task() -> None:
+    for task in tasks_of("all"):
+        config = FlywheelConfig((task,), specialists=2)
+        first, later = (config.specialist_of(task, number) for number in (1, 2))
+        assert later.actor_learning_rate == 5e-5 < first.actor_learning_rate
+        assert later.decision_steps == first.decision_steps
+        assert later.residual_scale == first.residual_scale
 
 
 def test_later_rounds_keep_the_last_specialist() -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from pld.cli import stages
+from pld.cli import stages, train
 from pld.cli.flywheel import app
+from pld.errors import ConfigError
+from pld.files import read_json, write_json_atomically
 from pld.flywheel.config import FlywheelConfig
 from tests.pld.flywheel_world import PointWorld
-from tests.pld.test_flywheel import CONFIG
+from tests.pld.test_flywheel import CONFIG, TASK
 
 RUNNER = CliRunner()
 
@@ -25,6 +29,19 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("pld.flywheel.config.FlywheelConfig", config)
     monkeypatch.setattr("pld.flywheel.twin_world.TwinWorld", lambda name, rate_hz: PointWorld(name))
+
+
+def refusal(commands: typer.Typer, *words: str) -> str:
+    """What the error says that ends a command."""
+    result = RUNNER.invoke(commands, words)
+    assert isinstance(result.exception, ConfigError), result.output
+    return str(result.exception)
+
+
+def begun(folder: Path, **settings: Any) -> None:
+    """The folder of a run that was begun with such settings."""
+    config = replace(CONFIG, seed=1, **settings)
+    write_json_atomically(folder / "config.json", config.as_dict())
 
 
 @pytest.mark.usefixtures("small")
@@ -57,14 +74,84 @@ def test_one_command_goes_from_nothing_to_a_report_and_json(tmp_path: Path) -> N
 def test_bad_input_is_one_line_and_a_failure(
     tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    result = RUNNER.invoke(app, [*arguments, "--run", str(tmp_path)])
-    assert result.exit_code == 2
-    assert message in " ".join(result.output.split())
-    assert "Traceback" not in result.output
+    assert message in refusal(app, *arguments, "--run", str(tmp_path))
 
 
 @pytest.mark.usefixtures("small")
 def test_a_stage_without_its_predecessor_names_what_is_missing(tmp_path: Path) -> None:
-    result = RUNNER.invoke(stages.app, ["distill", "--run", str(tmp_path)])
-    assert result.exit_code == 2
-    assert "run the stage that makes it first" in " ".join(result.output.split())
+    said = refusal(stages.app, "distill", "--run", str(tmp_path))
+    assert "run the stage that makes it first" in said
+
+
+@pytest.mark.usefixtures("small")
+def test_an_unknown_control_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    said = refusal(app, "--controls", "xi-one,rlpt", "--run", str(run))
+    assert "unknown control 'rlpt'; valid: none, all, extra-demonstrations" in said
+    assert not run.exists()
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("number", ["0", "-1", "3"])
+@pytest.mark.parametrize(
+    ("commands", "words"),
+    [
+        (stages.app, ["probe", "--round"]),
+        (stages.app, ["distill", "--round"]),
+        (train.app, ["specialist", "--round"]),
+        (stages.app, ["evaluate", "--", "distilled-"]),
+        (stages.app, ["evaluate", "--", "specialist-"]),
+    ],
+)
+def test_a_round_that_the_run_does_not_have_is_refused_with_the_valid_ones(
+    tmp_path: Path, commands: typer.Typer, words: list[str], number: str
+) -> None:
+    run = tmp_path / "run"
+    command, *said = words
+    last = [*said[:-1], said[-1] + number] if command == "evaluate" else [*said, number]
+    message = refusal(commands, command, "--run", str(run), *last)
+    assert f"round {number}: this run has rounds 1 to 2; `pld flywheel --rounds N`" in message
+    assert not run.exists()
+
+
+@pytest.mark.usefixtures("small")
+def test_a_round_that_trains_no_specialist_says_so(tmp_path: Path) -> None:
+    begun(tmp_path, rounds=3, specialists=1)
+    said = refusal(train.app, "specialist", "--round", "2", "--seed", "1", "--run", str(tmp_path))
+    assert "round 2 trains no specialist, it keeps the last one; rounds that train one: 1" in said
+
+
+@pytest.mark.usefixtures("small")
+def test_a_single_stage_goes_on_with_the_settings_of_its_run(tmp_path: Path) -> None:
+    settings = {"rounds": 3, "specialists": 2, "rate_hz": 20.0, "evaluation_episodes": 3}
+    begun(tmp_path, demonstrations=7, **settings)
+    words = ["base", "--seed", "1", "--run", str(tmp_path)]
+    assert RUNNER.invoke(train.app, words, catch_exceptions=False).exit_code == 0
+    kept = read_json(tmp_path / "config.json")
+    assert {name: kept[name] for name in settings} == settings
+    assert len(list((tmp_path / "demonstrations" / TASK).glob("episode-*"))) == 7
+    assert read_json(tmp_path / "summary.json")["rounds"] == 3
+
+
+@pytest.mark.usefixtures("small")
+def test_the_number_of_episodes_of_one_evaluation_is_not_kept_with_the_run(tmp_path: Path) -> None:
+    words = ["--seed", "1", "--run", str(tmp_path)]
+    RUNNER.invoke(train.app, ["base", *words], catch_exceptions=False)
+    before = read_json(tmp_path / "config.json")
+    again = ["evaluate", "base", "--episodes", "2", *words]
+    RUNNER.invoke(stages.app, again, catch_exceptions=False)
+    assert read_json(tmp_path / "config.json") == before
+    assert read_json(tmp_path / "summary.json")["rates"][0]["trials"] == 2
+
+
+@pytest.mark.usefixtures("small")
+def test_a_run_keeps_its_rate_and_an_older_one_has_the_rate_of_its_weights(tmp_path: Path) -> None:
+    words = ["base", "--seed", "1", "--run", str(tmp_path)]
+    RUNNER.invoke(train.app, words, catch_exceptions=False)
+    kept = read_json(tmp_path / "config.json")
+    assert kept.pop("rate_hz") == 10.0
+    write_json_atomically(tmp_path / "config.json", kept)
+    said = refusal(train.app, *words, "--rate-hz", "20")
+    assert "holds a run with rate_hz 10.0, not 20.0; choose another folder with --run" in said
+    assert RUNNER.invoke(train.app, words, catch_exceptions=False).exit_code == 0
+    assert read_json(tmp_path / "config.json")["rate_hz"] == 10.0

@@ -14,12 +14,15 @@ from pld.base_policy.builtin import BuiltinPolicy
 from pld.base_policy.builtin_checkpoint import save_checkpoint
 from pld.errors import ContractError, PldError
 from pld.experience import LearnerView
+from pld.experience import experience as real_experience
 from pld.learning import GraphTask, RunLearner
 from pld.recording.bag import EPISODES_FOLDER, VERDICT_NAME
+from pld.recording.recover import bag_path, part_path
 from pld.residual.actor import load_actor
 from pld.residual.config import ResidualConfig
 from pld.residual.episode import Episode, discounted_returns
 from pld.residual.trainer import Phase
+from tests.pld.recording_stream import record as record_bag
 from tests.pld.toy_task import toy_config
 from tests.pld.vla_fixtures import dataset, network
 
@@ -167,3 +170,40 @@ def test_nobody_steps_the_graphs_task() -> None:
         task.reset(3)
     with pytest.raises(PldError, match="run by the graph"):
         task.step(np.zeros(7))
+
+
+def test_a_failure_inside_an_episode_saves_nothing_half_learned(
+    tmp_path: Path, base: BuiltinPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = learner(tmp_path, base)
+    record(tmp_path, *range(5))
+    run.catch_up()
+    run.save()
+    taken = run.trainer.progress.episodes
+    record(tmp_path, 5)
+
+    def fails(*_: object, **__: object) -> None:
+        raise PldError("the critic loss is nan")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(run.trainer, "take_online_episode", fails)
+        with pytest.raises(PldError, match="nan"):
+            run.catch_up()
+        run.trainer.progress = replace(run.trainer.progress, episodes=taken + 1)
+        run.save()
+    again = learner(tmp_path, base)
+    assert again.trainer.progress.episodes == taken
+    assert again.catch_up() == 1
+    assert again.trainer.progress.episodes == taken + 1
+
+
+def test_an_episode_whose_recording_failed_is_skipped_and_named(
+    tmp_path: Path, base: BuiltinPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "experience", real_experience)
+    run = learner(tmp_path, base)
+    recorded = record_bag(tmp_path / "elsewhere", steps=20)
+    folder = recorded.rename(tmp_path / EPISODES_FOLDER / recorded.name)
+    bag_path(folder).rename(part_path(folder))
+    run.catch_up()
+    assert "pld bag recover" in run.skipped[folder.name]

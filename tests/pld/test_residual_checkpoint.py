@@ -212,3 +212,14 @@ def test_an_actor_of_another_task_is_refused(trained: SpecialistTrainer, tmp_pat
     exported_actor(trained).save(path)
     with pytest.raises(ConfigError, match="has task 'toy', not 'other'"):
         load_actor(path, task="other")
+
+
+def test_weights_that_are_not_finite_are_refused_by_name(
+    trained: SpecialistTrainer, tmp_path: Path
+) -> None:
+    path = tmp_path / "actor.safetensors"
+    actor = exported_actor(trained)
+    actor._network[0].weight[0, 0] = float("nan")
+    actor.save(path)
+    with pytest.raises(ConfigError, match=r"tensor '0.weight' holds numbers that are not finite"):
+        load_actor(path)

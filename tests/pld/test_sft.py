@@ -212,3 +212,28 @@ def test_short_and_long_instructions_weigh_their_words_alike() -> None:
 
         short = torch.tensor([tokens(net.config.vocabulary, text)])
         torch.testing.assert_close(net.words(row[None]), net.words(short))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("images", (12, 2, 64, 64, 3)),
+        ("proprio", (12, 5)),
+        ("executed", (12, 6)),
+        ("base", (12, 8)),
+    ],
+)
+def test_an_episode_of_another_contract_is_refused_with_both_shapes(name: str, shape) -> None:
+    whole = episode(1)
+    with pytest.raises(ContractError, match=rf"seed 1: {name} of shape .*the contract says"):
+        replace(whole, **{name: np.zeros(shape, getattr(whole, name).dtype)})
+
+
+def test_a_training_killed_after_its_last_step_still_tells_its_loss(tmp_path: Path) -> None:
+    frames, file = dataset(), tmp_path / "resume.safetensors"
+    config = replace(QUICK, save_every=QUICK.steps)
+    whole = fine_tune(BuiltinTrainer(network(frames)), frames, config, file)
+    again = fine_tune(BuiltinTrainer(network(frames)), frames, config, file)
+    assert again.resumed_from == QUICK.steps
+    assert again.loss == pytest.approx(whole.loss)
+    assert whole.loss > 0

@@ -1,0 +1,70 @@
+"""What a run on a real arm may not be told: settings that can only work in the twin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pld.base_policy.registry import is_weights
+from pld.calibration.files import load_calibration
+from pld.config import load_yaml
+from pld.contract import CAMERAS
+from pld.errors import ConfigError
+from pld.robots.franka import FrankaConfig
+from pld.safety.limits import SafetyLimits
+from pld_nodes.parameters import WEIGHTS, RunParameters, resolve
+from pld_nodes.share import share_path
+
+DRIVEN = "fr3"
+"""The robot that the driver is a client of, as limits files name it."""
+REMEDY = {
+    "policy": f"policy:={WEIGHTS}, or policy:=still to move it by hand",
+    "detector": f"detector:=operator or detector:={WEIGHTS}",
+    "scene": "scene:=operator",
+    "realtime": "realtime:=enforce",
+    "arm_config": "arm_config:=launch/config/arm_fr3.yaml, or your own",
+    "calibrations": "calibrations:=FILE,FILE of your cameras",
+}
+TWIN_VALUES = {"detector": "twin", "scene": "service", "realtime": "ignore"}
+STILL = "still"
+TWIN_ARM = "launch/config/arm_twin.yaml"
+TWIN_SERIAL = "TWIN-"
+
+
+def check_robot_named(limits: SafetyLimits, path: str) -> None:
+    """The limits must be the driven robot's; raises ConfigError."""
+    if limits.robot != DRIVEN:
+        raise ConfigError(
+            f"limits: {path!r} is for robot {limits.robot!r}; the driver is a client of "
+            f"{DRIVEN!r}: give limits:=launch/config/limits_{DRIVEN}.yaml, or your own for it"
+        )
+
+
+def check_for_real_arm(parameters: RunParameters) -> None:
+    """Refuse what needs the twin; raises ConfigError that names the remedy."""
+    if not is_weights(parameters.policy) and parameters.policy != STILL:
+        raise _needs_twin("policy", parameters.policy)
+    for name, value in TWIN_VALUES.items():
+        if getattr(parameters, name) == value:
+            raise _needs_twin(name, value)
+    driver = load_yaml(Path(resolve(parameters.arm_config)), FrankaConfig)
+    if driver == load_yaml(share_path(TWIN_ARM), FrankaConfig):
+        raise _needs_twin("arm_config", parameters.arm_config)
+    for path in filter(None, parameters.calibrations.split(",")):
+        if load_calibration(Path(resolve(path))).serial.startswith(TWIN_SERIAL):
+            raise _needs_twin("calibrations", path)
+    _check_serials(parameters)
+
+
+def _check_serials(parameters: RunParameters) -> None:
+    """Both cameras must be named, and be no cameras of the twin."""
+    for camera in CAMERAS:
+        serial = getattr(parameters, f"{camera}_serial")
+        if not serial or serial.startswith(TWIN_SERIAL):
+            raise ConfigError(
+                f"{camera}_serial is {serial or 'empty'}; `pld camera list` prints the serial "
+                f"numbers, then add {camera}_serial:=NUMBER"
+            )
+
+
+def _needs_twin(name: str, value: str) -> ConfigError:
+    return ConfigError(f"{name}: {value!r} needs the twin; give {REMEDY[name]}")
