@@ -102,13 +102,18 @@ class GymnasiumTask:
         try:
             seen, _, terminated, truncated, info = self.env.step(self._denormalised(executed))
         except FloatingPointError:
-            return StepOutcome(self._last, executed, 0.0, False, True, False, valid=False)
+            return self._broken(executed)
+        if not np.isfinite(self._features(seen)).all():
+            return self._broken(executed)  # before the base policy is asked about it
         self._steps += 1
         success = self._success(info)
         self._last = self._observe(seen)
         ended = bool(terminated) or success
         late = bool(truncated) or self._steps >= self.max_steps
         return StepOutcome(self._last, executed, float(success), ended, late and not ended, success)
+
+    def _broken(self, executed: Array) -> StepOutcome:
+        return StepOutcome(self._last, executed, 0.0, False, True, False, valid=False)
 
     def _observe(self, seen: Any) -> ResidualObservation:
         base = np.asarray(self._base(seen), dtype=np.float64).ravel()

@@ -228,6 +228,7 @@ class SpecialistTrainer:
     def take_online_episode(self, episode: Episode) -> None:
         """Learn from an episode in which the specialist took over, whoever ran it."""
         now = self.progress
+        self.learner.set_learned_steps(now.learned_steps)
         self._update(
             online_episodes=now.online_episodes + 1,
             online_successes=now.online_successes + episode.success,

@@ -91,6 +91,16 @@ def test_a_simulation_that_breaks_ends_the_episode_without_its_last_step(broken:
     assert np.isfinite(episode.next_observations).all()
 
 
+def test_a_base_policy_is_not_asked_about_numbers_that_are_not_finite() -> None:
+    def strict(seen: np.ndarray) -> np.ndarray:
+        assert np.isfinite(seen).all()
+        return np.array([7.5])
+
+    slide = GymnasiumTask(Slide("nan"), strict, name="slide", max_steps=9)
+    episode = collect_episode(slide, 1, base_policy_of(1), 0, 1.0)
+    assert len(episode) < 3
+
+
 def test_a_base_policy_of_the_wrong_shape_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"'slide' gave an action of shape \(2,\).*takes \(1,\)"):
         GymnasiumTask(Slide(), lambda seen: np.zeros(2), name="slide", max_steps=9)

@@ -43,6 +43,7 @@ def test_training_begins_again_where_it_failed_and_searches_there() -> None:
     env = ToyTask()
     config = toy_config(seed=4, online_steps=300, search_fraction=0.5)
     trainer = SpecialistTrainer(env, config, sample_takeover_step)
+    trainer.learner.act = lambda seen: seen[-2:].astype(np.float64)  # the base's own action
     failed: set[int] = set()
     again = 0
     while not trainer.finished:
@@ -57,6 +58,8 @@ def test_training_begins_again_where_it_failed_and_searches_there() -> None:
         new = training_seed(4, before.episodes)
         assert episode.seed in failed if searched else episode.seed == new
         assert now.online_episodes - before.online_episodes == (not searched)
+        added = np.array(env.executed) - np.array(env.proposed[: len(env.executed)])
+        assert (np.abs(added).max() > 0.05) == searched
         if not episode.success:
             failed.add(episode.seed)
         assert set(trainer.failed_starts) <= failed
