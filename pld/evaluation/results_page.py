@@ -40,6 +40,7 @@ def write_results_page(path: Path, files: Sequence[Path]) -> None:
         sections.append(_plot(path, task, summaries))
     sections += ["## Distilled against the others", _comparisons(summaries)]
     sections += ["## Learning the specialist", _specialists(summaries)]
+    sections += ["## What each run learned from", _learned_from(summaries)]
     sections += ["## CPU seconds, from nothing to distilled", _cpu(summaries)]
     write_bytes_atomically(path, ("\n\n".join(sections) + "\n").encode())
 
@@ -134,6 +135,22 @@ def _specialists(summaries: Iterable[dict[str, Any]]) -> str:
     return _table(
         ("run", "specialist", "environment steps", "steps to 90 % of 50 episodes", "CPU s"), rows
     )
+
+
+def _learned_from(summaries: Iterable[dict[str, Any]]) -> str:
+    """Successes and attempts of every collection, and the decisions of every specialist."""
+    rows = []
+    for summary in summaries:
+        for stage in summary["stages"]:
+            figures = stage["figures"]
+            if "attempts" in figures:
+                what = f"{figures['successes']} successes of {figures['attempts']} attempts"
+            elif "learned_steps" in figures:
+                what = f"{figures['learned_steps']} decisions"
+            else:
+                continue
+            rows.append((_run(summary), stage["name"], what))
+    return _table(("run", "stage", "learned from"), rows)
 
 
 def _cpu(summaries: Iterable[dict[str, Any]]) -> str:
