@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import platform
@@ -74,6 +75,7 @@ def report(title: str, figures: Sequence[Figure], console: Console, json_path: P
 def machine() -> dict[str, object]:
     """What the figures were measured on, and how busy it was."""
     return {
+        "date": datetime.date.today().isoformat(),
         "cores": os.cpu_count(),
         "load_1min": round(os.getloadavg()[0], 2),
         "processor": platform.machine(),

@@ -44,8 +44,9 @@ def _section(document: dict[str, Any]) -> str:
     lines = [
         f"## {document['title']}",
         f"`{document['command']}`  ",
-        f"{machine['cores']} cores, load {machine['load_1min']} at the end, "
-        f"Python {machine['python']}, kernel {machine['kernel']}",
+        f"{machine.get('date', 'date not kept')}, {machine['cores']} cores, "
+        f"load {machine['load_1min']} at the end, Python {machine['python']}, "
+        f"kernel {machine['kernel']}",
         "",
         "| figure | value | aim | met |",
         "|---|---|---|---|",

@@ -129,7 +129,8 @@ def section(document: dict[str, Any]) -> str:
     host = document["machine"]
     lines = [
         f"`{document['command']}`  ",
-        f"{sum(row.trials for row in found)} trials on {host['cores']} cores, load "
+        f"{host.get('date', 'date not kept')}, {sum(row.trials for row in found)} trials on "
+        f"{host['cores']} cores, load "
         f"{host['load_1min']} at the end, Python {host['python']}; "
         f"{sum(row.quiet_s for row in found):.0f} s of motion without a fault.",
         "",
