@@ -55,7 +55,7 @@ class RunParameters:
         "base policy: " + ", ".join(POLICIES) + "; a real arm takes weights or still", "scripted"
     )
     specialist: str = _said("specialist's weights over that base, FILE.safetensors", "")
-    alpha: float = _said("probing: the takeover is drawn from 0 to alpha * T, in [0, 1]", 0.6)
+    alpha: float = _said("probing: the takeover is drawn from 0 to alpha * T, in [0, 2]", 0.6)
     robot_ip: str = _said("address of the arm", "127.0.0.1")
     realtime: str = _said("real-time kernel: enforce (hardware) or ignore", "enforce")
     arm_config: str = _said("driver settings of the arm", "launch/config/arm_fr3.yaml")

@@ -8,6 +8,7 @@ from typing import Any
 
 from pld.distill.sft import SftConfig
 from pld.errors import ConfigError
+from pld.probing.horizon import LARGEST_ALPHA
 from pld.residual.config import ResidualConfig
 from pld.tasks import TASKS, task_facts
 from pld.types import ACTION_DIM
@@ -71,11 +72,13 @@ class FlywheelConfig:
     `demonstrations` and `probing_episodes` of 0 and `distill_sft` None are as TASK_SETTINGS says.
     Scripted demonstrations train the base for `base_sft.steps`.
     The first `specialists` rounds train a specialist over the newest policy; later ones keep the
-    last. Every round rolls the newest policy with a takeover after U[0, probing_alpha * T] steps,
-    keeps `probing_episodes` successes per task and fine-tunes on all rounds' episodes. A start
-    that failed is tried again by a specialist that searches, `probing_tries` times in all: without
-    that, successes come from where success is easy. T is the median length of the base's
-    successes, as counted in the specialist's warm-up.
+    last. The first round rolls the base with a takeover after U[0, probing_alpha * T] steps, later
+    ones the newest policy after U[0, later_probing_alpha * T]: a distilled policy goes wrong late,
+    at a grasp that it misses, and what its rounds do not show it does not learn to make good. T is
+    the median length of the base's successes, as counted in the specialist's warm-up.
+    A round keeps `probing_episodes` successes per task and fine-tunes on all rounds' episodes. A
+    start that failed is tried again by a specialist that searches, `probing_tries` times in all:
+    without that, successes come from where success is easy.
     `labels` says which steps of a probing episode are learned from: the `specialist`'s, the `whole`
     trajectory with the base's prefix as in the paper, or what the `task` does best with.
     `chunk_horizon` steps are predicted and `execute_horizon` of them executed per inference.
@@ -90,6 +93,7 @@ class FlywheelConfig:
     probing_episodes: int = 0
     probing_tries: int = 8
     probing_alpha: float = 0.6
+    later_probing_alpha: float = 1.3
     evaluation_episodes: int = 100
     chunk_horizon: int = 4
     execute_horizon: int = 1
@@ -110,6 +114,11 @@ class FlywheelConfig:
         for name in ("rounds", "specialists", "probing_tries", "evaluation_episodes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("probing_alpha", "later_probing_alpha"):
+            if not 0 <= getattr(self, name) <= LARGEST_ALPHA:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}; give one from 0 to {LARGEST_ALPHA:g}"
+                )
         if self.labels not in LABELS:
             raise ConfigError.unknown("labels", self.labels, LABELS)
         if not self.rate_hz > 0:
@@ -131,6 +140,10 @@ class FlywheelConfig:
         """The fine-tuning of so many rounds at once."""
         settings = self.distill_sft or SftConfig(steps=steps_for(self.tasks))
         return replace(settings, seed=seed, steps=settings.steps * rounds)
+
+    def probing_alpha_of(self, number: int) -> float:
+        """Alpha of round `number`."""
+        return self.probing_alpha if number == 1 else self.later_probing_alpha
 
     def check_round(self, number: int) -> None:
         """Refuse a round that the run does not have."""

@@ -137,7 +137,7 @@ class Flywheel:
             f"probing-{number}/{task}",
             task,
             newest_before(number),
-            self.config.probing_alpha,
+            self.config.probing_alpha_of(number),
             self.config.probing_episodes_of(task),
             seed_range(Purpose.PROBING, self.config.seed, number),
             min(number, self.config.specialist_rounds),

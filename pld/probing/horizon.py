@@ -8,11 +8,18 @@ import numpy as np
 
 from pld.errors import ConfigError
 
+LARGEST_ALPHA = 2.0
+
 
 def latest_takeover(alpha: float, horizon_steps: int) -> int:
-    """The last step at which a takeover may happen: floor(alpha * T)."""
-    if not 0.0 <= alpha <= 1.0:
-        raise ConfigError(f"probing alpha is {alpha}; it must be in [0, 1], usually 0.6")
+    """The last step at which a takeover may happen: floor(alpha * T).
+
+    Beyond 1 the specialist also takes over where a success would have ended: see FlywheelConfig.
+    """
+    if not 0.0 <= alpha <= LARGEST_ALPHA:
+        raise ConfigError(
+            f"probing alpha is {alpha}; it must be in [0, {LARGEST_ALPHA:g}], usually 0.6"
+        )
     if horizon_steps < 0:
         raise ConfigError(f"the probing horizon is {horizon_steps} steps; it must be 0 or more")
     return math.floor(alpha * horizon_steps + 1e-9)

@@ -57,7 +57,7 @@ def test_a_real_arm_is_never_unattended_and_learned_detectors_must_be_sure() -> 
         ("policy:=gpt", "unknown policy 'gpt'; valid: scripted"),
         ("mode:=probe", "mode probe needs specialist:=FILE.safetensors"),
         ("specialist:=actor.safetensors", "mode collect has no specialist"),
-        ("alpha:=1.2", "probing alpha is 1.2; it must be in [0, 1]"),
+        ("alpha:=2.1", "probing alpha is 2.1; it must be in [0, 2]"),
         ("depth:=maybe", "'maybe' is not a bool; valid: true, false"),
         ("run:=../x", "is not a folder name"),
         ("namespace:=replay", "where bags are played"),

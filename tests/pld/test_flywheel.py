@@ -392,3 +392,14 @@ def test_later_rounds_keep_the_last_specialist() -> None:
     assert FlywheelConfig((TASK,), rounds=1, specialists=2).specialist_rounds == 1
     with pytest.raises(ConfigError, match="specialists is 0"):
         FlywheelConfig((TASK,), specialists=0)
+
+
+def test_later_rounds_probe_further_and_the_first_as_the_paper_does(turned: Flywheel) -> None:
+    config = FlywheelConfig((TASK,), rounds=3)
+    assert [config.probing_alpha_of(i) for i in (1, 2, 3)] == [0.6, 1.3, 1.3]
+    horizon = turned.figures(f"specialist/{TASK}")["horizon_steps"]
+    steps = {i: turned.figures(f"probing-{i}/{TASK}")["takeover_steps"] for i in (1, 2)}
+    assert max(steps[1]) <= 0.6 * horizon
+    assert max(steps[2]) <= 1.3 * horizon
+    with pytest.raises(ConfigError, match="later_probing_alpha is 2.5; give one from 0 to 2"):
+        FlywheelConfig((TASK,), later_probing_alpha=2.5)

@@ -151,7 +151,9 @@ def test_base_successes_go_offline_and_its_failures_online() -> None:
     assert np.allclose(offline.actions[: offline.size()], proposed)
 
 
-@pytest.mark.parametrize(("alpha", "horizon", "latest"), [(0.6, 30, 18), (0.0, 30, 0), (1.0, 7, 7)])
+@pytest.mark.parametrize(
+    ("alpha", "horizon", "latest"), [(0.6, 30, 18), (0.0, 30, 0), (1.0, 7, 7), (1.3, 27, 35)]
+)
 def test_takeover_steps_are_uniform_up_to_alpha_times_the_horizon(
     alpha: float, horizon: int, latest: int
 ) -> None:
@@ -162,7 +164,7 @@ def test_takeover_steps_are_uniform_up_to_alpha_times_the_horizon(
     assert np.mean(steps) == pytest.approx(latest / 2, abs=0.4)
 
 
-@pytest.mark.parametrize(("alpha", "horizon"), [(-0.1, 10), (1.1, 10), (0.5, -1)])
+@pytest.mark.parametrize(("alpha", "horizon"), [(-0.1, 10), (2.1, 10), (0.5, -1)])
 def test_an_impossible_probing_horizon_is_refused(alpha: float, horizon: int) -> None:
     with pytest.raises(ConfigError, match=r"alpha is|horizon is"):
         latest_takeover(alpha, horizon)
