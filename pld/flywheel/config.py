@@ -114,11 +114,7 @@ class FlywheelConfig:
         for name in ("rounds", "specialists", "probing_tries", "evaluation_episodes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("probing_alpha", "later_probing_alpha"):
-            if not 0 <= getattr(self, name) <= LARGEST_ALPHA:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)}; give one from 0 to {LARGEST_ALPHA:g}"
-                )
+        self._check_alphas()
         if self.labels not in LABELS:
             raise ConfigError.unknown("labels", self.labels, LABELS)
         if not self.rate_hz > 0:
@@ -127,6 +123,13 @@ class FlywheelConfig:
             raise ConfigError(
                 f"execute_horizon {self.execute_horizon}; give 1 to {self.chunk_horizon}, the chunk"
             )
+
+    def _check_alphas(self) -> None:
+        for name in ("probing_alpha", "later_probing_alpha"):
+            if not 0 <= getattr(self, name) <= LARGEST_ALPHA:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}; give one from 0 to {LARGEST_ALPHA:g}"
+                )
 
     def demonstrations_of(self, task: str) -> int:
         """Number of demonstrations of `task`."""

@@ -401,5 +401,5 @@ def test_later_rounds_probe_further_and_the_first_as_the_paper_does(turned: Flyw
     steps = {i: turned.figures(f"probing-{i}/{TASK}")["takeover_steps"] for i in (1, 2)}
     assert max(steps[1]) <= 0.6 * horizon
     assert max(steps[2]) <= 1.3 * horizon
-    with pytest.raises(ConfigError, match="later_probing_alpha is 2.5; give one from 0 to 2"):
+    with pytest.raises(ConfigError, match=r"later_probing_alpha is 2\.5; give one from 0 to 2"):
         FlywheelConfig((TASK,), later_probing_alpha=2.5)
