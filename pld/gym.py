@@ -83,8 +83,9 @@ class GymnasiumTask:
         self.max_steps = _horizon(env, max_steps)
         self.action_dim = self._low.size
         seen, _ = env.reset(seed=0)
-        self.feature_dim = self._features(seen).size
-        self._last = self._observe(seen)
+        first = self._features(seen)
+        self.feature_dim = first.size
+        self._last = self._observe(seen, first)
 
     def reset(self, seed: int) -> ResidualObservation:
         """Start the episode of `seed`; a base policy with a `reset` method is reset with it."""
@@ -93,7 +94,7 @@ class GymnasiumTask:
             forget(seed)
         seen, _ = self.env.reset(seed=seed)
         self._steps = 0
-        self._last = self._observe(seen)
+        self._last = self._observe(seen, self._features(seen))
         return self._last
 
     def step(self, action: Array) -> StepOutcome:
@@ -103,11 +104,12 @@ class GymnasiumTask:
             seen, _, terminated, truncated, info = self.env.step(self._denormalised(executed))
         except FloatingPointError:
             return self._broken(executed)
-        if not np.isfinite(self._features(seen)).all():
+        features = self._features(seen)
+        if not np.isfinite(features).all():
             return self._broken(executed)  # before the base policy is asked about it
         self._steps += 1
         success = self._success(info)
-        self._last = self._observe(seen)
+        self._last = self._observe(seen, features)
         ended = bool(terminated) or success
         late = bool(truncated) or self._steps >= self.max_steps
         return StepOutcome(self._last, executed, float(success), ended, late and not ended, success)
@@ -115,7 +117,7 @@ class GymnasiumTask:
     def _broken(self, executed: Array) -> StepOutcome:
         return StepOutcome(self._last, executed, 0.0, False, True, False, valid=False)
 
-    def _observe(self, seen: Any) -> ResidualObservation:
+    def _observe(self, seen: Any, features: Array) -> ResidualObservation:
         base = np.asarray(self._base(seen), dtype=np.float64).ravel()
         if base.shape != self._low.shape:
             raise ConfigError(
@@ -123,7 +125,7 @@ class GymnasiumTask:
                 f"environment takes {self._low.shape}"
             )
         scaled = 2.0 * (base - self._low) / (self._high - self._low) - 1.0
-        return ResidualObservation(self._features(seen), np.clip(scaled, -1.0, 1.0))
+        return ResidualObservation(features, np.clip(scaled, -1.0, 1.0))
 
     def _denormalised(self, action: Array) -> NDArray[Any]:
         values = self._low + (action + 1.0) * (self._high - self._low) / 2.0

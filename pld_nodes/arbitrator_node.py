@@ -66,7 +66,8 @@ class ArbitratorNode(GraphNode):
         self.subscribe("safety/status", self._on_safety)
         self.subscribe("learner/weights", self._on_weights)
         self._latest_takeover = config.latest_takeover
-        self._recorded, self._latched, self._reset_withheld = "", False, False
+        self._recorded = ""
+        self._latched: tuple[str, ...] = ()
         self.create_service(Trigger, "~/scene_ready", self._on_scene_ready)
         self.create_service(Trigger, "~/abort", self._on_abort)
 
@@ -77,14 +78,13 @@ class ArbitratorNode(GraphNode):
         mode = ControlMode(msg.control_mode)
         if self._episode.index < 0:
             self._advance(begin(self._episode, self._t_ns))
-        halts = {"paused": paused, "latched": self._latched}
+        halts = {"paused": paused, "latched": bool(self._latched)}
         self._run_if_recorded()
         self._advance(
             on_step(self._episode, self._t_ns, msg.step, mode, answered=answered, **halts)
         )
-        self._errands.pursue(
-            self._episode.want, mode, self._episode.seed, withheld=self._reset_withheld
-        )
+        withheld = bool(reset_withheld_by(self._latched))
+        self._errands.pursue(self._episode.want, mode, self._episode.seed, withheld=withheld)
         if self._episode.want is Want.FINISH:
             self.finish(EXIT_FAILED if self._episode.failed else 0)
         self._answers = self._answers.on_state(msg.step)
@@ -155,8 +155,7 @@ class ArbitratorNode(GraphNode):
             self._done(Want.RECORD)
 
     def _on_safety(self, msg: SafetyStatus) -> None:
-        self._latched = bool(msg.latched)
-        self._reset_withheld = bool(reset_withheld_by(msg.latched))
+        self._latched = tuple(msg.latched)
 
     def _on_weights(self, msg: PolicyWeights) -> None:
         """A learner's weights: from the next episode on the takeover is drawn within alpha T."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from pld.base_policy.registry import is_weights
+from pld.base_policy.registry import MAKERS, is_weights
 from pld.config import from_mapping
 from pld.errors import ConfigError
 from pld.probing.arbitrator import NEVER
@@ -24,7 +24,7 @@ from pld_nodes.share import share_path
 
 WEIGHTS = "FILE.safetensors"
 DETECTORS = ("twin", "operator", WEIGHTS)
-POLICIES = ("scripted", "expert", "sweep", "press", "still", WEIGHTS)
+POLICIES = (*MAKERS, WEIGHTS)
 REALTIME = ("enforce", "ignore")
 RATES_HZ = (10.0, 20.0)
 REPLAY = PREFIX.strip("/")

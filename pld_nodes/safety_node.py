@@ -108,7 +108,8 @@ class SafetyNode(GraphNode):
         choice = messages.choice_from_msg(msg)
         command = filter_choice(choice, arm, self._limits, self._spec)
         withheld = self._failsafe.withheld_by(choice.source)
-        standing = {arm_condition(arm, self._limits)} & self._failsafe.active
+        active = self._failsafe.active
+        standing = {arm_condition(arm, self._limits)} & active if active else active
         for cause in FILTER_CAUSES:
             self._note(cause, present=cause in command.reasons or cause in standing)
         self._send(hold_command(arm, withheld) if withheld else command)

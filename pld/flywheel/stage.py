@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -108,20 +109,28 @@ def run_stage(
     return StageRecord(name, figures, spent, skipped=False)
 
 
-def is_current(run: Path, folder: Path) -> bool:
-    """Whether the finished stage in `folder` is made of what the run's other stages hold now.
+def current_stages(run: Path) -> list[Path]:
+    """Folders of the finished stages that are made of what the run's other stages hold now.
 
-    A run taken up with other settings leaves stages behind that belong to what it was before.
+    A run taken up with other settings leaves stages behind that belong to what it was before. In
+    the order in which they were finished.
     """
-    made_of: dict[str, str] = read_json(folder / DONE).get("made_of", {})
-    for name, digest in made_of.items():
-        path = run / name
-        if not path.exists() or _hash(path) != digest:
-            return False
-        makers = [p for p in (path, path.parent) if (p / DONE).exists()]
-        if makers and not is_current(run, makers[0]):
-            return False
-    return True
+    hashed = cache(_hash)
+
+    @cache
+    def is_current(folder: Path) -> bool:
+        made_of: dict[str, str] = read_json(folder / DONE).get("made_of", {})
+        for name, digest in made_of.items():
+            path = run / name
+            if not path.exists() or hashed(path) != digest:
+                return False
+            makers = [p for p in (path, path.parent) if (p / DONE).exists()]
+            if makers and not is_current(makers[0]):
+                return False
+        return True
+
+    finished = sorted(run.glob(f"**/{DONE}"), key=lambda p: p.stat().st_mtime)
+    return [path.parent for path in finished if is_current(path.parent)]
 
 
 def _finished(folder: Path, inputs: str) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pld.evaluation.seeds import Purpose, refuse_overlap, seed_range
 from pld.files import read_json, write_json_atomically
 from pld.flywheel.collecting import seed_of_log
 from pld.flywheel.controls import RESIDUAL_CONTROLS
-from pld.flywheel.stage import DONE, is_current
+from pld.flywheel.stage import DONE, current_stages
 from pld.flywheel.stages import EVALUATION_FILE
 from pld.flywheel.turning import Flywheel
 
@@ -23,17 +24,11 @@ REPORT_FILE = "report.html"
 SCHEMA = 1
 
 
-def evaluations_of(run: Path) -> list[Evaluation]:
-    """Every finished evaluation of a run: base, specialist, distilled policies, then controls.
-
-    What is left from before the run was taken up with other settings is left out.
-    """
-    files = sorted((run / "evaluation").glob(f"*/*/{EVALUATION_FILE}"), key=_place)
-    return [
-        Evaluation.from_json(read_json(path))
-        for path in files
-        if (path.parent / DONE).exists() and is_current(run, path.parent)
-    ]
+def evaluations_of(stages: Sequence[Path]) -> list[Evaluation]:
+    """The evaluations among a run's stages: base, specialist, distilled policies, then controls."""
+    files = [folder / EVALUATION_FILE for folder in stages]
+    found = sorted((path for path in files if path.exists()), key=_place)
+    return [Evaluation.from_json(read_json(path)) for path in found]
 
 
 def _place(path: Path) -> tuple[int, str, str]:
@@ -46,7 +41,8 @@ def _place(path: Path) -> tuple[int, str, str]:
 def write_summary(wheel: Flywheel, json_file: Path | None) -> dict[str, Any]:
     """Gather the run's figures, write them beside the HTML report, and return them."""
     run, config = wheel.folder, wheel.config
-    evaluations = evaluations_of(run)
+    current = current_stages(run)
+    evaluations = evaluations_of(current)
     trained = trained_seeds(run, config.seed)
     for evaluation in evaluations:
         refuse_overlap(trained, (e.seed for e in evaluation.episodes))
@@ -58,7 +54,7 @@ def write_summary(wheel: Flywheel, json_file: Path | None) -> dict[str, Any]:
         "config": config.as_dict(),
         "rates": [_rate(e) for e in evaluations],
         "comparisons": _comparisons(evaluations, f"distilled-{config.rounds}"),
-        "stages": _stages(run),
+        "stages": [_stage(run, folder) for folder in current],
         "training_seeds": len(trained),
         "seeds_disjoint": True,
         "report": REPORT_FILE,
@@ -121,15 +117,10 @@ def on_common_starts(first: Evaluation, second: Evaluation) -> tuple[Evaluation,
     return replace(first, episodes=kept[0]), replace(second, episodes=kept[1])
 
 
-def _stages(run: Path) -> list[dict[str, Any]]:
-    rows = []
-    for path in sorted(run.glob(f"**/{DONE}"), key=lambda p: p.stat().st_mtime):
-        if not is_current(run, path.parent):
-            continue
-        content = read_json(path)
-        name = str(path.parent.relative_to(run))
-        rows.append({"name": name, "cpu_s": content["cpu_s"], "figures": content["figures"]})
-    return rows
+def _stage(run: Path, folder: Path) -> dict[str, Any]:
+    content = read_json(folder / DONE)
+    name = str(folder.relative_to(run))
+    return {"name": name, "cpu_s": content["cpu_s"], "figures": content["figures"]}
 
 
 def _report(run: Path, summary: dict[str, Any], evaluations: list[Evaluation]) -> Report:
