@@ -55,7 +55,9 @@ class Offer:
     """Weights for the residual node: `path` holds the exploring actor of this `version`.
 
     `horizon_steps` is the median length of the base's successes [control steps], 0 while unknown:
-    until then the base acts alone. `recent` are (successes, episodes) of the last with a takeover.
+    until then the base acts alone. `limit_steps` ends the coming episodes as it ends those of the
+    lockstep trainer (`ResidualConfig.episode_limit`) [control steps]. `recent` are (successes,
+    episodes) of the last with a takeover.
     """
 
     version: int
@@ -63,6 +65,7 @@ class Offer:
     sha256: str
     phase: str
     horizon_steps: int
+    limit_steps: int
     episodes: int
     recent: tuple[int, int]
 
@@ -165,13 +168,15 @@ class RunLearner:
         outcomes = [bool(success) for _, success, specialist in self._taken if specialist]
         recent = outcomes[-RECENT:]
         online = progress.phase in (Phase.ONLINE, Phase.FINISHED)
-        horizon = progress.horizon_steps * self.trainer.config.decision_steps
+        decision_steps = self.trainer.config.decision_steps
+        horizon = progress.horizon_steps * decision_steps
         return Offer(
             version,
             path,
             digest,
             progress.phase.value,
             horizon if online else 0,
+            self.trainer.episode_limit() * decision_steps,
             progress.episodes,
             (sum(recent), len(recent)),
         )

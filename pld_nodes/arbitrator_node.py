@@ -65,7 +65,7 @@ class ArbitratorNode(GraphNode):
         self.subscribe("recorder/status", self._on_recorder)
         self.subscribe("safety/status", self._on_safety)
         self.subscribe("learner/weights", self._on_weights)
-        self._latest_takeover = config.latest_takeover
+        self._latest_takeover, self._limit_steps = config.latest_takeover, 0
         self._recorded = ""
         self._latched: tuple[str, ...] = ()
         self.create_service(Trigger, "~/scene_ready", self._on_scene_ready)
@@ -158,9 +158,13 @@ class ArbitratorNode(GraphNode):
         self._latched = tuple(msg.latched)
 
     def _on_weights(self, msg: PolicyWeights) -> None:
-        """A learner's weights: from the next episode on the takeover is drawn within alpha T."""
+        """A learner's weights say what holds from the next episode on.
+
+        The takeover is drawn within alpha T, and the episode lasts no longer than is learned from.
+        """
         if self._config.mode != "learn":
             return
+        self._limit_steps = int(msg.limit_steps)
         horizon = int(msg.horizon_steps)
         self._latest_takeover = latest_takeover(self._config.alpha, horizon) if horizon else NEVER
 
@@ -190,7 +194,8 @@ class ArbitratorNode(GraphNode):
     def _done(self, want: Want) -> None:
         step, episode = self._guard.newest_step, self._episode
         if want is Want.CLOSE_RECORD:
-            plan = replace(episode.plan, latest_takeover=self._latest_takeover)
+            told = {"latest_takeover": self._latest_takeover, "limit_steps": self._limit_steps}
+            plan = replace(episode.plan, **told)
             episode = replace(episode, plan=plan)
         self._advance(on_done(episode, want, self._t_ns, step))
 

@@ -68,6 +68,7 @@ class LearnerNode(GraphNode):
                 sha256=offer.sha256,
                 phase=offer.phase,
                 horizon_steps=offer.horizon_steps,
+                limit_steps=offer.limit_steps,
                 episodes=offer.episodes,
                 recent_successes=successes,
                 recent_episodes=episodes,

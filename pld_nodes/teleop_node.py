@@ -26,7 +26,8 @@ from pld_nodes.ros.node import EXIT_BAD_INPUT, EXIT_FAILED, GraphNode, run_node
 READ_TIMEOUT_S = 0.02
 STALE_S = 0.1
 LONGEST_DT_S = 0.2
-LOOK_AROUND_S = 1.0
+LOOK_AROUND_S = 2.0
+"""Another operator's node is heard of within this after the arm is; on a busy machine, too."""
 REPORT_STEPS = 10
 
 
@@ -60,7 +61,7 @@ class TeleopNode(GraphNode):
         self._reading, self._read_s = Reading(), 0.0
         self._arm: ArmState | None = None
         self._told_step = -1
-        self._since_s = time.monotonic()
+        self._alone_since_s: float | None = None
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._words = OperatorWords(self, config.after_release)
         self._publish = self.publisher("teleop/action").publish
@@ -139,13 +140,18 @@ class TeleopNode(GraphNode):
         """Whether nobody else teleoperates; looks around before the first word, then trusts it."""
         if self._told_step >= 0:
             return True
+        if self._alone_since_s is None:
+            self._alone_since_s = _now_s()
         if self.count_publishers("teleop/action") > 1:
             self.get_logger().fatal(
                 "another teleop_node is there already; end it first: one operator at a time"
             )
             self.finish(EXIT_BAD_INPUT)
             return False
-        return time.monotonic() - self._since_s > LOOK_AROUND_S and not self.finished
+        alone = _now_s() - self._alone_since_s > LOOK_AROUND_S and not self.finished
+        if alone:
+            self.get_logger().info("nobody else teleoperates: the deadman counts")
+        return alone
 
     def _report(self, msg: ArmState) -> None:
         held = "deadman held" if self._shaper.held else "deadman released"

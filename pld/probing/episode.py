@@ -39,7 +39,8 @@ class EpisodePlan:
     `grasped_at_start` closes the gripper once the scene is laid. The specialist takes over after a
     number of steps drawn from {0, ..., latest_takeover} by the episode's seed; never with NEVER.
     The first episode is number `first_episode` of the run, where a resumed one goes on; `episodes`
-    counts those before it too. An arm that holds because the operator said so, or fell silent,
+    counts those before it too. `limit_steps` truncates an episode before its horizon; 0 does not.
+    An arm that holds because the operator said so, or fell silent,
     waits `away_s` in all; that time is not the policy's. Then the run ends: an arm that somebody
     stopped does not go home by itself.
     """
@@ -59,11 +60,13 @@ class EpisodePlan:
     grasped_at_start: bool = False
     latest_takeover: int = NEVER
     first_episode: int = 0
+    limit_steps: int = 0
 
     @property
     def horizon_steps(self) -> int:
         """Control steps after which an episode is truncated."""
-        return round(self.horizon_s * self.rate_hz)
+        horizon = round(self.horizon_s * self.rate_hz)
+        return min(horizon, self.limit_steps) if self.limit_steps else horizon
 
 
 @dataclass(frozen=True)

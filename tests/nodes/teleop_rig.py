@@ -94,6 +94,12 @@ def start_device(
     )
 
 
+def is_ready(log: Path) -> bool:
+    """Whether the node that writes `log` would follow the deadman by now."""
+    words = log.read_text()
+    return "after a release" in words and "the deadman counts" in words
+
+
 def run_drill(
     folder: Path, address: str, drill: Callable[[Operator], None], *arguments: str, **device: object
 ) -> Operator:
@@ -126,8 +132,7 @@ def run_drill(
                 assert time.monotonic() < deadline, "the arm never moved"
                 time.sleep(0.01)
             operator = Operator(watcher, TwinLink(run.twin_dir / "twin.link"), process, folder)
-            operator.until(lambda: "after a release" in (folder / "teleop.log").read_text())
-            operator.wait(1.5)
+            operator.until(lambda: is_ready(folder / "teleop.log"))
             found.append(operator)
             drill(operator)
         except BaseException as error:

@@ -28,7 +28,14 @@ from pld_nodes.ros import environment
 
 environment.prepare()
 
-from tests.nodes.teleop_rig import ROOT, Operator, run_drill, start_device, takeovers  # noqa: E402
+from tests.nodes.teleop_rig import (  # noqa: E402
+    ROOT,
+    Operator,
+    is_ready,
+    run_drill,
+    start_device,
+    takeovers,
+)
 
 LIMITS = load_limits(ROOT / "launch" / "config" / "limits_fr3.yaml")
 PERIOD_MS = 50.0
@@ -206,9 +213,8 @@ def _come_back_and_label(operator: Operator, seen: dict[str, object]) -> None:
     log, (ours, theirs) = operator.folder / "again.log", pty.openpty()
     operator.device = start_device(log, "keyboard", stdin=theirs)
     try:
-        operator.until(lambda: "after a release" in log.read_text())
+        operator.until(lambda: is_ready(log))
         seen["a second teleop_node refuses to start"] = _second_is_refused(operator)
-        operator.wait(1.5)
         seen["a key held with Shift moves the arm"] = _type_upwards(operator, ours)
         seen["and released it holds"] = holds_for(operator, 0.5)
         os.write(ours, b" ")
@@ -240,9 +246,10 @@ def _second_is_refused(operator: Operator) -> bool:
     log = operator.folder / "second.log"
     second = start_device(log)
     try:
-        operator.until(lambda: second.poll() is not None)
+        operator.until(lambda: second.poll() is not None or is_ready(log))
     finally:
         second.kill()
+        second.wait()
     return second.returncode == 2 and "one operator at a time" in log.read_text()
 
 

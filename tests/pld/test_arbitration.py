@@ -92,6 +92,17 @@ def test_the_horizon_truncates() -> None:
     assert episode.outcome is Outcome.FAILURE
 
 
+@pytest.mark.parametrize(("limit_steps", "lasts"), [(0, 20), (7, 7), (20, 20), (500, 20)])
+def test_a_limit_truncates_before_the_horizon_and_never_after(limit_steps, lasts) -> None:
+    episode, steps = running(replace(PLAN, limit_steps=limit_steps)), 0
+    while episode.state is EpisodeState.RUNNING:
+        steps += 1
+        episode = on_step(
+            episode, 0, episode.first_step + steps, ControlMode.TRACKING, answered=True
+        )
+    assert (steps, episode.termination_reason) == (lasts, "horizon")
+
+
 def test_a_second_without_base_actions_ends_it_but_one_answer_restarts_the_count() -> None:
     plan = replace(PLAN, horizon_s=100.0)
     episode = running(plan)

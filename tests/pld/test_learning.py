@@ -21,7 +21,7 @@ from pld.recording.recover import bag_path, part_path
 from pld.residual.actor import load_actor
 from pld.residual.config import ResidualConfig
 from pld.residual.episode import Episode, discounted_returns
-from pld.residual.trainer import Phase
+from pld.residual.trainer import MIN_LENGTHS, Phase
 from tests.pld.recording_stream import record as record_bag
 from tests.pld.toy_task import toy_config
 from tests.pld.vla_fixtures import dataset, network
@@ -95,6 +95,16 @@ def test_the_base_acts_alone_until_the_warm_up_is_over(tmp_path: Path, base: Bui
     assert run.trainer.progress.phase is Phase.ONLINE
     assert run.trainer.progress.pretrain_updates == CONFIG.calql_updates
     assert run.offer().horizon_steps == 4 * CONFIG.decision_steps
+
+
+def test_an_offer_says_how_long_an_episode_is_worth_learning_from(
+    tmp_path: Path, base: BuiltinPolicy
+) -> None:
+    config = replace(CONFIG, episode_limit=2.0, base_episodes=2 * MIN_LENGTHS)
+    run = learner(tmp_path, base, config)
+    assert run.offer().limit_steps == 27 * config.decision_steps, "80 steps are 27 decisions"
+    run.trainer.base_lengths = [4] * MIN_LENGTHS
+    assert run.offer().limit_steps == 2 * 4 * config.decision_steps
 
 
 def test_every_episode_is_taken_once(tmp_path: Path, base: BuiltinPolicy) -> None:
