@@ -14,6 +14,7 @@ from pld.contract import ActionSpec
 from pld.probing.arbitrator import Offers, choose
 from pld.probing.resumption import Resumption
 from pld.recording.reader import Episode
+from pld.recording.translate import TeleopAction
 from pld.safety.failsafe import WITHHOLDING
 from pld.safety.filter import filter_choice
 from pld.safety.limits import SafetyLimits
@@ -29,7 +30,8 @@ class Parity:
     """How many steps were compared, and the steps at which live and offline differ.
 
     `late_humans`: steps whose human action came when the policy's had been chosen already; the
-    next step must be the human's.
+    next step must be the human's. A press in the middle of a step, which corrects the answer given
+    at its beginning, is not late.
     """
 
     choices: int
@@ -54,7 +56,7 @@ def check(episode: Episode, limits: SafetyLimits, spec: ActionSpec) -> Parity:
     answered = [c for c in answered if not (c.hold and c.reasons in WITHHELD)]
     offers = _offers(episode)
     compared = [c for c in choices.values() if c.source is not ActionSource.HOLD]
-    late = _late_humans(compared, offers)
+    late = _late_humans(compared, episode)
     expected = _rechosen(choices, offers, _takeover(episode), Resumption.of(spec.rate_hz))
     return Parity(
         len(compared),
@@ -74,13 +76,13 @@ def check(episode: Episode, limits: SafetyLimits, spec: ActionSpec) -> Parity:
     )
 
 
-def _late_humans(compared: list[Choice], offers: Mapping[int, Offers]) -> set[int]:
-    """Steps of a policy for which a human action is recorded too."""
-    return {
-        c.step
-        for c in compared
-        if c.source is not ActionSource.HUMAN and offers.get(c.step, Offers()).human is not None
-    }
+def _late_humans(compared: list[Choice], episode: Episode) -> set[int]:
+    """Steps of a policy that the human claimed too, from the first word on."""
+    first: dict[int, TeleopAction] = {}
+    for said in episode.human_actions:
+        first.setdefault(said.value.step, said.value)
+    policy = {c.step for c in compared if c.source is not ActionSource.HUMAN}
+    return {step for step, said in first.items() if said.deadman and step in policy}
 
 
 def _rechosen(
@@ -109,7 +111,8 @@ def _takeover(episode: Episode) -> tuple[int, int]:
 def _offers(episode: Episode) -> dict[int, Offers]:
     """What was on offer at each step."""
     residuals = {r.value.step: r.value.action for r in episode.residual_actions}
-    humans = {h.value.step: h.value.action for h in episode.human_actions if h.value.deadman}
+    held = [h.value for h in episode.human_actions if h.value.deadman]
+    humans = {h.step: h.action for h in reversed(held)}  # a step is answered with its first
     bases = {b.value.step: b.value.action for b in episode.base_actions}
     steps = {*residuals, *humans, *bases}
     return {s: Offers(bases.get(s), residuals.get(s), humans.get(s)) for s in steps}

@@ -1,8 +1,8 @@
 """Teleoperation: a person's action for every control step; started by hand beside a run.
 
-A thread reads the device. Each arm state is answered with one human action; when the deadman is
-pressed or released in between, the answer to the coming step is sent ahead of it, so that the
-arbitrator knows before that step begins. A lost device ends this node, and silence means release.
+A thread reads the device. Each arm state is answered with a human action; when the deadman is
+pressed or released in between, the answer is corrected at once, so that the arbitrator knows before
+the next step begins. A lost device ends this node, and silence means release.
 Steps that go back are a new run's; the deadman must be seen released anew.
 """
 
@@ -90,12 +90,15 @@ class TeleopNode(GraphNode):
             self._words.say(word)
 
     def _tell_edge(self) -> None:
-        """Answer the coming step at once when the deadman was pressed or released."""
-        if self._arm is None or self._told_step > self._arm.step:
+        """Correct the newest answer at once when the deadman was pressed or released.
+
+        Not the coming one: an arbitrator that has not heard of this step yet would drop that.
+        """
+        if self._arm is None or self._told_step < self._arm.step:
             return
         shaped = self._shaper.shape(self._reading, 0.0, self._arm.gripper_open)
         if shaped.held is not self._shaper.held:
-            self._tell(int(self._arm.step) + 1, shaped)
+            self._tell(int(self._arm.step), shaped)
         else:
             self._shaper = replace(self._shaper, armed=shaped.armed)
 

@@ -39,7 +39,6 @@ class FaultWatcher(ArmWatcher):
         self.second_hand: Publisher[Any] | None = None
         self._camera: Publisher[Any] | None = None
         self._picture: Image | None = None
-        self._told_step = -1
         self._intruders: list[Publisher[Any]] = []
         self._base = self._publisher("base/action")
         self._hand = self._publisher("teleop/action")
@@ -63,14 +62,14 @@ class FaultWatcher(ArmWatcher):
         self._stop_button.call_async(Trigger.Request())
 
     def take_over(self, action: types.Array) -> None:
-        """Press the deadman and ask for `action`, at once for the coming step."""
+        """Press the deadman and ask for `action`, at once, as teleop_node does."""
         self.human = action
-        self._tell(self.states[-1].step + 1)
+        self._tell(self.states[-1].step)
 
     def let_go(self, timeout_s: float = 3.0) -> None:
         """Release the deadman and, once the arbitrator holds, ask it to let the policy go on."""
         self.human = None
-        self._tell(self.states[-1].step + 1)
+        self._tell(self.states[-1].step)
         deadline = time.monotonic() + timeout_s
         while not self.call("arbitrator_node/resume").success and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -80,9 +79,6 @@ class FaultWatcher(ArmWatcher):
         return [c.step for c in self.choices[first_choice:] if c.source == Choice.HUMAN]
 
     def _tell(self, step: int) -> None:
-        if step <= self._told_step:
-            return
-        self._told_step = step
         action = np.zeros(7) if self.human is None else self.human
         held = self.human is not None
         said = HumanAction(step=step, deadman=held, human_action=action, device="bench")

@@ -105,14 +105,17 @@ def _assert_resumed_gently(episode: Episode) -> None:
 def _assert_taken_from_rest(episode: Episode, first: Choice) -> None:
     """The hand's own motion began at rest when the deadman went down.
 
-    A busy machine may deliver that very answer a step late; the next one has grown meanwhile, by no
-    more than the ramp allows.
+    That answer corrects one to a step that may have been chosen already; then the first that is
+    executed has grown meanwhile, by no more than the ramp allows.
     """
     said = sorted((h.value for h in episode.human_actions), key=lambda h: h.step)
-    released = max((h.step for h in said if not h.deadman and h.step < first.step), default=-1)
-    pressed = next(h for h in said if h.deadman and h.step > released)
+    edge = max(i for i, h in enumerate(said) if h.deadman and h.step <= first.step)
+    while said[edge - 1].deadman:
+        edge -= 1
+    pressed = said[edge]
     np.testing.assert_array_equal(pressed.action[:6], np.zeros(6))
-    grown = RISE_PER_S * (first.step - pressed.step) * PERIOD_MS / 1000
+    began_ns = {a.value.step: a.t_ns for a in episode.arm_states}
+    grown = RISE_PER_S * (began_ns[first.step] - began_ns[pressed.step]) / 1e9
     assert np.abs(first.action[:6]).max() <= grown + 1e-9
 
 
@@ -122,6 +125,9 @@ def _assert_human_data(episode: Episode) -> None:
     assert humans >= 5 * TRIALS
     assert episode.verdict.steps.interventions == humans
     assert episode.verdict.lost == 0
+    began_ns = {a.value.step: a.t_ns for a in episode.arm_states}
+    early = [h.value.step for h in episode.human_actions if h.t_ns != began_ns[h.value.step]]
+    assert not early, "an answer to a step that has not begun may be dropped"
     converted = convert(episode.folder, LIMITS, ActionSpec()).episode
     assert int((converted.source == ActionSource.HUMAN).sum()) == humans
     executed = {c.value.step: c.value.executed_action for c in episode.commands}
