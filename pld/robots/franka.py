@@ -236,8 +236,10 @@ class FrankaArm(TrackingArm):
     ) -> None:
         """Tell a state per period until `done`; raises RobotError after `timeout_ns`."""
         began_ns: int | None = None
-        while not self._is(done):
+        while True:
             self._check_aborted(what)
+            if self._is(done):
+                break
             state = self.wait_step() if on_state else self._quiet_step()
             if self.fault:
                 raise RobotError(f"{self._fault_text()} while trying to {what}; recover first")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -13,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from pld.errors import MissingPackageError, RobotError
+from pld.robots.braking import resting_place
 from pld.robots.franka_config import FrankaConfig
 from pld.robots.reach import probe, unreachable
 from pld.types import Array, Pose
 
 CLEAR_ATTEMPTS = 3
 CLEAR_WAIT_S = 0.5
+BRAKING_FACTOR = 0.5
+"""Of franky's limits, which are those of an FER: at most the 10 rad/s^2 that an FR3 permits."""
 
 
 class Ended(Exception):  # noqa: N818
@@ -170,13 +174,7 @@ class FrankyLink:
 
     def start_home(self) -> None:
         """Start moving to the home configuration."""
-        try:
-            self._robot.move(
-                self._franky.JointMotion([float(q) for q in self._config.home_q_rad]),
-                asynchronous=True,
-            )
-        except self._failures() as error:
-            raise self._translated(error) from error
+        self._move_joints(self._config.home_q_rad, float(self._config.dynamics_factor))
 
     def home_reached(self) -> bool:
         """Whether the last motion has ended well; raises Ended or Lost when it did not."""
@@ -186,9 +184,30 @@ class FrankyLink:
             raise self._translated(error) from error
 
     def brake(self) -> None:
-        """Brake the motion to home; `home_reached` says when the arm rests."""
+        """Brake the motion to home; `home_reached` says when the arm rests.
+
+        Not by franky's JointStopMotion: that returns to where the arm was when it was asked.
+        """
         try:
-            self._robot.move(self._franky.JointStopMotion(), asynchronous=True)
+            state = self._robot.state
+        except self._failures() as error:
+            raise self._translated(error) from error
+        factor = max(BRAKING_FACTOR, float(self._config.dynamics_factor))
+        place = resting_place(
+            np.array(state.q_d),
+            np.array(state.dq_d),
+            factor * np.array(self._robot.joint_acceleration_limit.get()),
+            factor * np.array(self._robot.joint_jerk_limit.get()),
+        )
+        bounded = np.clip(place, self._config.lower_q_rad, self._config.upper_q_rad)
+        self._move_joints(bounded, factor)
+
+    def _move_joints(self, q_rad: Iterable[float], factor: float) -> None:
+        """Start moving to `q_rad` (7,) within `factor` of the joints' limits, from any motion."""
+        try:
+            self._robot.relative_dynamics_factor = factor
+            motion = self._franky.JointMotion([float(q) for q in q_rad])
+            self._robot.move(motion, asynchronous=True)
         except self._failures() as error:
             raise self._translated(error) from error
 

@@ -300,6 +300,9 @@ def test_a_reset_stopped_on_its_way_home_brakes_holds_and_may_be_asked_again(
     stopped_m, home_m = way[-1].O_T_EE.p_m, np.array([0.48, 0.0, 0.25])
     assert np.linalg.norm(stopped_m - home_m) > 0.05
     assert np.linalg.norm(held.O_T_EE.p_m - stopped_m) < 0.03
+    speed = way[-1].O_dP_EE[:3]
+    onward_m = (held.O_T_EE.p_m - stopped_m) @ speed / np.linalg.norm(speed)
+    assert onward_m > 0.0025, "it stops on its way instead of turning back"
     later = [arm.wait_step() for _ in range(20)][-1]
     assert np.linalg.norm(later.O_T_EE.p_m - held.O_T_EE.p_m) < 0.005
     np.testing.assert_allclose(arm.reset().q_rad, HOME_RAD, atol=0.02)
