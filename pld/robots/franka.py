@@ -15,7 +15,8 @@ import numpy as np
 from pld.errors import ConfigError, RobotError
 from pld.geometry import normalised
 from pld.robots.franka_config import FrankaConfig
-from pld.robots.franky_link import Ended, FrankyLink, Lost
+from pld.robots.franky_errors import Ended, Lost
+from pld.robots.franky_link import FrankyLink
 from pld.robots.gripper import CLOSED, OPEN, Gripper
 from pld.robots.recovery import RecoveryRule
 from pld.robots.tracking import TrackingArm, Watcher

@@ -1,12 +1,10 @@
-"""franky behind a narrow face: the only file that touches the vendor's client.
-
-`Ended` means that the robot ended the motion (reflex, limits); `Lost` that the connection is gone.
-"""
+"""franky behind a narrow face: the only file that touches the vendor's client."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 from pld.errors import MissingPackageError, RobotError
 from pld.robots.braking import resting_place
 from pld.robots.franka_config import FrankaConfig
+from pld.robots.franky_errors import Ended, Lost, error_names
 from pld.robots.reach import probe, unreachable
 from pld.types import Array, Pose
 
@@ -23,20 +22,6 @@ CLEAR_ATTEMPTS = 3
 CLEAR_WAIT_S = 0.5
 BRAKING_FACTOR = 0.5
 """Of franky's limits, which are those of an FER: at most the 10 rad/s^2 that an FR3 permits."""
-
-
-class Ended(Exception):  # noqa: N818
-    """The robot ended the motion; `names` are its errors."""
-
-    def __init__(self, names: tuple[str, ...], detail: str) -> None:
-        super().__init__(detail)
-        self.names = names or ("motion_ended",)
-
-
-class Lost(Exception):  # noqa: N818
-    """The connection is gone; the client object is dead."""
-
-    names = ("network_lost",)
 
 
 @dataclass(frozen=True)
@@ -136,7 +121,7 @@ class FrankyLink:
         """Start the impedance tracker at the measured pose."""
         self.stop_tracking()
         config, franky = self._config, self._franky
-        try:
+        with self._calling():
             self._tracker = franky.CartesianImpedanceTracker(
                 self._robot,
                 translational_stiffness=float(config.translational_stiffness_n_m),
@@ -150,8 +135,6 @@ class FrankyLink:
                 lower_joint_limits=np.array(config.lower_q_rad),
                 upper_joint_limits=np.array(config.upper_q_rad),
             )
-        except self._failures() as error:
-            raise self._translated(error) from error
 
     def set_target(self, pose: Pose) -> None:
         """Track `pose` of EE in O with no feed-forward."""
@@ -178,20 +161,16 @@ class FrankyLink:
 
     def home_reached(self) -> bool:
         """Whether the last motion has ended well; raises Ended or Lost when it did not."""
-        try:
+        with self._calling():
             return bool(self._robot.poll_motion())
-        except self._failures() as error:
-            raise self._translated(error) from error
 
     def brake(self) -> None:
         """Brake the motion to home; `home_reached` says when the arm rests.
 
         Not by franky's JointStopMotion: that returns to where the arm was when it was asked.
         """
-        try:
+        with self._calling():
             state = self._robot.state
-        except self._failures() as error:
-            raise self._translated(error) from error
         factor = max(BRAKING_FACTOR, float(self._config.dynamics_factor))
         place = resting_place(
             np.array(state.q_d),
@@ -204,29 +183,25 @@ class FrankyLink:
 
     def _move_joints(self, q_rad: Iterable[float], factor: float) -> None:
         """Start moving to `q_rad` (7,) within `factor` of the joints' limits, from any motion."""
-        try:
+        with self._calling():
             self._robot.relative_dynamics_factor = factor
             motion = self._franky.JointMotion([float(q) for q in q_rad])
             self._robot.move(motion, asynchronous=True)
-        except self._failures() as error:
-            raise self._translated(error) from error
 
     def clear_errors(self) -> None:
         """Automatic error recovery, repeated while errors stay; raises Ended when they do."""
         self._tracker = None
         for _ in range(CLEAR_ATTEMPTS):
-            try:
+            with self._calling():
                 self._robot.recover_from_errors()
                 if self._errors_gone():
                     return
-            except self._failures() as error:
-                raise self._translated(error) from error
         raise self._ended("the robot keeps its errors")
 
     def errors_in_force(self) -> tuple[str, ...]:
         """Names of the errors that the robot has now; raises Lost."""
         try:
-            return _names(self._robot.state.current_errors)
+            return error_names(self._robot.state.current_errors)
         except self._failures() as error:
             raise Lost(str(error)) from error
 
@@ -253,8 +228,14 @@ class FrankyLink:
         return False
 
     def _end(self, tracker: Any) -> None:
-        try:
+        with self._calling():
             tracker.stop()
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        """Translate what the client raises."""
+        try:
+            yield
         except self._failures() as error:
             raise self._translated(error) from error
 
@@ -292,13 +273,10 @@ class FrankyLink:
     def _error_names(self) -> tuple[str, ...]:
         state = self._robot.state
         return tuple(
-            dict.fromkeys((*_names(state.current_errors), *_names(state.last_motion_errors)))
+            dict.fromkeys(
+                (*error_names(state.current_errors), *error_names(state.last_motion_errors))
+            )
         )
-
-
-def _names(errors: Any) -> tuple[str, ...]:
-    names = [name for name in dir(type(errors)) if not name.startswith("_")]
-    return tuple(name for name in names if getattr(errors, name) is True)
 
 
 def _franky() -> ModuleType:

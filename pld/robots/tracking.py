@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pld.errors import RobotError
 from pld.geometry import normalised
 from pld.robots.franka_config import FrankaConfig
-from pld.robots.franky_link import Ended, FrankyLink, Lost, Reading
+from pld.robots.franky_errors import Ended, Lost
+from pld.robots.franky_link import FrankyLink, Reading
 from pld.robots.gripper import OPEN, Gripper
 from pld.robots.step_clock import StepClock, TimeGuard, clipped_reference, is_usable
 from pld.types import ArmState, Command, ControlMode, Pose

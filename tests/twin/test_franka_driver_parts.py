@@ -13,7 +13,8 @@ from pld.errors import ConfigError, RobotError
 from pld.geometry import pose_delta
 from pld.robots.fake import FakeArm
 from pld.robots.franka_config import FrankaConfig
-from pld.robots.franky_link import FrankyLink, Lost
+from pld.robots.franky_errors import Lost
+from pld.robots.franky_link import FrankyLink
 from pld.robots.gripper import Gripper
 from pld.robots.recovery import RecoveryRule
 from pld.robots.step_clock import StepClock, TimeGuard, clipped_reference, is_usable

@@ -1,0 +1,25 @@
+"""How a motion of the Franka arm can fail: the robot ended it, or the connection is gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Ended(Exception):  # noqa: N818
+    """The robot ended the motion; `names` are its errors."""
+
+    def __init__(self, names: tuple[str, ...], detail: str) -> None:
+        super().__init__(detail)
+        self.names = names or ("motion_ended",)
+
+
+class Lost(Exception):  # noqa: N818
+    """The connection is gone; the client object is dead."""
+
+    names = ("network_lost",)
+
+
+def error_names(errors: Any) -> tuple[str, ...]:
+    """Names of the errors that a franky Errors object says are there."""
+    names = [name for name in dir(type(errors)) if not name.startswith("_")]
+    return tuple(name for name in names if getattr(errors, name) is True)
