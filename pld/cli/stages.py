@@ -64,6 +64,9 @@ def evaluate(
     task: TaskOption = "cube_pickup",
     seed: SeedOption = 0,
     episodes: EpisodesOption = None,
+    starts_in: Annotated[
+        str | None, typer.Option(help="Region of every start, such as corner; default: all.")
+    ] = None,
     rate_hz: RateOption = None,
     run: RunOption = None,
     json_file: JsonOption = None,
@@ -72,7 +75,7 @@ def evaluate(
     with opened(task, seed, run, lambda c: _check_policy(policy, c), rate_hz=rate_hz) as wheel:
         if episodes is not None:  # of this evaluation alone; the run keeps its own
             wheel.config = replace(wheel.config, evaluation_episodes=episodes)
-        wheel.evaluate(policy)
+        wheel.evaluate(policy, starts_in)
         finish(wheel, json_file)
 
 

@@ -60,7 +60,7 @@ def _plot(page: Path, task: str, summaries: Sequence[dict[str, Any]]) -> str:
         _run(summary): {
             rate["name"]: Rate(rate["successes"], rate["trials"])
             for rate in summary["rates"]
-            if rate["task"] == task
+            if rate["task"] == task and "@" not in rate["name"]
         }
         for summary in summaries
     }

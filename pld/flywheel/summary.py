@@ -103,11 +103,15 @@ def _comparisons(evaluations: list[Evaluation], final: str) -> list[dict[str, An
 
 
 def counterpart(name: str, final: str) -> str:
-    """What the policy `name` is compared with: the policy that had as much to learn from."""
-    control = name.removeprefix("control-")
+    """What the policy `name` is compared with: the policy that had as much to learn from.
+
+    On the same starts, so `P@REGION` is compared with another policy in that region.
+    """
+    policy, at, region = name.partition("@")
+    control = policy.removeprefix("control-")
     if control in RESIDUAL_CONTROLS:
-        return "specialist"
-    return "distilled-1" if control.startswith("alpha-") else final
+        return "specialist" + at + region
+    return ("distilled-1" if control.startswith("alpha-") else final) + at + region
 
 
 def on_common_starts(first: Evaluation, second: Evaluation) -> tuple[Evaluation, Evaluation]:

@@ -199,26 +199,37 @@ class Flywheel:
             ),
         )
 
-    def evaluate(self, name: str) -> None:
+    def evaluate(self, name: str, starts_in: str | None = None) -> None:
         """Evaluate `base`, `specialist[-N]`, `distilled-N` or a control's policy on every task."""
         for task in self.config.tasks:
             number = specialist_number(name)
             files = self.specialist_files(task, number) if number else None
-            self.evaluate_as(name, task, files)
+            self.evaluate_as(name, task, files, starts_in)
 
-    def evaluate_as(self, name: str, task: str, files: SpecialistFiles | None = None) -> None:
-        """One evaluation stage; with `files` of the specialist that is made of them."""
+    def evaluate_as(
+        self,
+        name: str,
+        task: str,
+        files: SpecialistFiles | None = None,
+        starts_in: str | None = None,
+    ) -> None:
+        """One evaluation stage; with `files` of the specialist that is made of them.
+
+        Evaluated with every start in one region, policy P is called `P@REGION`.
+        """
         config = self.config
         seeds = evaluation_seeds(config.seed, config.evaluation_episodes)
+        world = self.world(task).starting_in(starts_in) if starts_in else self.world(task)
+        called = f"{name}@{starts_in}" if starts_in else name
         self.stage(
-            f"evaluation/{name}/{task}",
+            f"evaluation/{called}/{task}",
             {"seeds": [seeds[0], len(seeds)], "execute": config.execute_horizon},
             list(files) if files else [self.policy_file(name)],
             lambda folder: stages.evaluate(
                 folder,
-                self.world(task),
+                world,
                 self.specialist_cast(task, files) if files else self.cast(name, task),
-                name,
+                called,
                 seeds,
                 config.seed,
                 self.meter,

@@ -7,6 +7,7 @@ from pathlib import Path
 from pld.base_policy.protocol import BasePolicy
 from pld.base_policy.scripted import ImperfectPolicy, Misperception
 from pld.contract import ActionSpec
+from pld.errors import ConfigError
 from pld.robots.twin import LockstepTwin, TwinConfig
 from pld.safety.filter import filter_choice
 from pld.safety.limits import SafetyLimits, load_limits
@@ -60,6 +61,13 @@ class TwinWorld:
     def demonstrated(self) -> TwinWorld:
         """The same task on the starts that it is demonstrated from."""
         region = task_named(self.task).demonstrated
+        return TwinWorld(self.task, self.rate_hz, self._limits, region)
+
+    def starting_in(self, region: str) -> TwinWorld:
+        """The same task with every start in `region`."""
+        valid = task_named(self.task).regions
+        if region not in valid:
+            raise ConfigError.unknown(f"region of {self.task}", region, valid)
         return TwinWorld(self.task, self.rate_hz, self._limits, region)
 
     def demonstrator(self) -> BasePolicy:

@@ -40,6 +40,9 @@ class World(Protocol):
     def demonstrated(self) -> World:
         """The same task with the starts that it is demonstrated from."""
 
+    def starting_in(self, region: str) -> World:
+        """The same task with every start in `region`; raises ConfigError that lists the regions."""
+
     def demonstrator(self) -> BasePolicy:
         """A scripted, imperfect demonstrator that may look at the simulator's truth."""
 

@@ -20,9 +20,10 @@ START = Pose(np.array([0.5, 0.0, 0.3]), np.array([1.0, 0.0, 0.0, 0.0]))
 
 @dataclass
 class PointRobot:
-    """Tracks perfectly; the goal lies to the left or right of the start."""
+    """Tracks perfectly; the goal lies to the left or right of the start, or on one `side` only."""
 
     goal_m: float = 0.0
+    side: str = ""
     step: int = 0
     diverges_at: int = -1
     pose: Pose = START
@@ -30,7 +31,8 @@ class PointRobot:
 
     def reset(self, seed: int) -> ArmState:
         rng = np.random.default_rng(seed)
-        self.goal_m = 0.5 + float(rng.choice([-1, 1])) * float(rng.uniform(0.04, 0.06))
+        sides = {"left": [-1], "right": [1]}.get(self.side, [-1, 1])
+        self.goal_m = 0.5 + float(rng.choice(sides)) * float(rng.uniform(0.04, 0.06))
         self.pose, self.target, self.started = START, None, self.step
         return self.state()
 
@@ -107,6 +109,11 @@ class PointWorld:
 
     def demonstrated(self) -> PointWorld:
         return self
+
+    def starting_in(self, region: str) -> PointWorld:
+        world = PointWorld(self.task)
+        world.robot.side = region
+        return world
 
     def demonstrator(self) -> BasePolicy:
         return PointExpert(self.robot)

@@ -358,6 +358,19 @@ def test_a_run_taken_up_with_other_demonstrations_tells_nothing_of_the_old_polic
     assert not told & {"control-specialist-only", "distilled-2", f"specialist-2/{TASK}"}
 
 
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("base", "distilled-2"),
+        ("base@corner", "distilled-2@corner"),
+        ("control-rlpd@corner", "specialist@corner"),
+        ("control-alpha-0@corner", "distilled-1@corner"),
+    ],
+)
+def test_a_policy_is_compared_with_one_on_the_same_starts(name: str, other: str) -> None:
+    assert counterpart(name, "distilled-2") == other
+
+
 def test_a_summary_is_written_where_policies_were_evaluated_on_different_starts(
     turned: Flywheel, tmp_path: Path
 ) -> None:

@@ -145,6 +145,17 @@ def test_the_number_of_episodes_of_one_evaluation_is_not_kept_with_the_run(tmp_p
 
 
 @pytest.mark.usefixtures("small")
+def test_a_policy_is_evaluated_in_one_region(tmp_path: Path) -> None:
+    words = ["--seed", "1", "--run", str(tmp_path), "--episodes", "4"]
+    RUNNER.invoke(train.app, ["base", *words[:4]], catch_exceptions=False)
+    there = ["evaluate", "base", "--starts-in", "left", *words]
+    assert RUNNER.invoke(stages.app, there, catch_exceptions=False).exit_code == 0
+    rates = {r["name"]: r for r in read_json(tmp_path / "summary.json")["rates"]}
+    assert set(rates["base@left"]["regions"]) == {"left"}
+    assert rates["base@left"]["trials"] == 4
+
+
+@pytest.mark.usefixtures("small")
 def test_a_run_keeps_its_rate_and_an_older_one_has_the_rate_of_its_weights(tmp_path: Path) -> None:
     words = ["base", "--seed", "1", "--run", str(tmp_path)]
     RUNNER.invoke(train.app, words, catch_exceptions=False)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pld.errors import ConfigError
+from pld.flywheel.twin_world import TwinWorld
 from pld.robots.twin import LockstepTwin, TwinConfig
 from pld.twin.tasks import TASKS, SuccessMonitor, task_named
 from pld.twin.tasks.cube_pickup import CUBE_JOINT, OPEN_HALF_M, TRAY_CENTRE_M, TRAY_HALF_M
@@ -173,3 +174,8 @@ def test_the_lockstep_twin_starts_where_its_configuration_says() -> None:
     assert twin.region == "open"
     twin.reset(3, "corner")
     assert twin.region == "corner"
+
+
+def test_a_region_that_a_task_does_not_have_is_refused_with_those_it_has() -> None:
+    with pytest.raises(ConfigError, match=r"'edge'; valid: .*corner"):
+        TwinWorld("cube_pickup").starting_in("edge")
