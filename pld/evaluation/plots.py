@@ -21,6 +21,7 @@ ROUNDS = ("#7cc49b", "#2e8b57", "#17512f")
 
 def colour_of(policy: str) -> str:
     """One colour per kind of policy, a darker green for every round; controls are grey."""
+    policy, _, _ = policy.partition("@")
     if policy.startswith("distilled-"):
         return ROUNDS[min(int(policy.removeprefix("distilled-")), len(ROUNDS)) - 1]
     return next((c for kind, c in COLOURS.items() if policy.startswith(kind)), "#888888")

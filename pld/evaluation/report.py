@@ -60,7 +60,8 @@ def _task_section(report: Report, task: str) -> list[str]:
             f"the distilled policy in <b>{after}</b>.</p>"
         )
     parts += [_image(success_plot(evaluations), "png")]
-    main = [e for e in evaluations if not e.name.startswith("control-alpha")]
+    whole = [e for e in evaluations if "@" not in e.name]
+    main = [e for e in whole if not e.name.startswith("control-alpha")]
     parts += [_image(region_plot(main), "png"), _rate_table(evaluations)]
     return parts + _films([f for f in report.films if f.task == task])
 

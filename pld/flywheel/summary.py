@@ -87,7 +87,8 @@ def _comparisons(evaluations: list[Evaluation], final: str) -> list[dict[str, An
         best = found.get((name, other.task))
         if best is None or other is best:
             continue
-        for region in (None, *best.regions):
+        regions = best.regions if len(best.regions) > 1 else ()
+        for region in (None, *regions):
             pair = paired(*on_common_starts(other, best), region)
             rows.append(
                 {

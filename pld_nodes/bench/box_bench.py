@@ -1,14 +1,16 @@
-"""`pld bench box`: random and adversarial commands in the lockstep twin; the arm stays in its box.
+"""`pld bench box`: random and adversarial commands in a twin; the arm stays in its box.
 
-The lockstep twin has no reflexes, the arm and the graph's twin have: where a contact force exceeds
-the driver's collision threshold, the arm would have stopped, so the scene is laid anew. It is also
-laid anew where the filter holds an arm that left its box, as an operator would.
+The lockstep twin has no reflexes, the arm and the FCI twin (`--fci`) have: where a contact force
+exceeds the driver's collision threshold, the arm would have stopped, so the scene is laid anew. It
+is also laid anew where the filter holds an arm that left its box, as an operator would.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from pld.safety.filter import filter_choice
 from pld.safety.limits import load_limits
 from pld.safety.wander import wandering_actions
 from pld.twin.tasks import task_named
-from pld.types import ActionSource, ArmState, Choice
+from pld.types import ActionSource, ArmState, Choice, Command
 from pld_nodes.bench.aims import Figure
 
 COLLISION_N = 40.0
@@ -53,33 +55,63 @@ class Excursions:
         ]
 
 
-def measure(commands: int, rate_hz: float, seed: int, limits_file: Path) -> Excursions:
-    """Drive the lockstep twin by `commands` wandering commands through the filter."""
+class Arm(Protocol):
+    """What is driven about: an arm over a scene, with `reset` for both."""
+
+    def reset(self) -> ArmState:
+        """Home, the scene laid anew."""
+
+    def step(self, command: Command) -> ArmState | None:
+        """One control step; None where the arm stopped by itself, on a collision."""
+
+
+class LockstepArm:
+    """The lockstep twin."""
+
+    def __init__(self, rate_hz: float, seed: int) -> None:
+        config = TwinConfig(spec=ActionSpec(rate_hz=rate_hz), image_px=None)
+        self._twin = LockstepTwin(task_named("cube_pickup"), config)
+        self._seed: int | None = seed
+
+    def reset(self) -> ArmState:
+        """Home, the scene laid anew."""
+        seed, self._seed = self._seed, None
+        return self._twin.reset(seed)
+
+    def step(self, command: Command) -> ArmState | None:
+        """One control step; None where a real arm would have stopped."""
+        self._twin.apply(command)
+        arm = self._twin.wait_step()
+        return None if _collided(arm) else arm
+
+
+def measure(
+    robot: Arm, commands: Iterable[int], rate_hz: float, seed: int, limits_file: Path
+) -> Excursions:
+    """Drive `robot` through the filter, by one wandering command for each of `commands`."""
     limits, spec = load_limits(limits_file), ActionSpec(rate_hz=rate_hz)
-    config = TwinConfig(spec=spec, image_px=None)
-    twin, actions = LockstepTwin(task_named("cube_pickup"), config), wandering_actions(seed)
+    actions = wandering_actions(seed)
     low, high = np.array(limits.workspace_min_m), np.array(limits.workspace_max_m)
     joints = np.array([limits.lower_q_rad, limits.upper_q_rad])
-    found, arm = Excursions([]), twin.reset(seed)
-    for _ in range(commands):
+    found, arm = Excursions([]), robot.reset()
+    for _ in commands:
         choice = Choice(arm.step, ActionSource.BASE, next(actions))
         command = filter_choice(choice, arm, limits, spec)
         found.refused += int(command.hold)
         found.changed += int(bool(command.reasons) and not command.hold)
-        twin.apply(command)
-        arm = twin.wait_step()
-        if _collided(arm):
+        after = robot.step(command)
+        if after is None:
             found.reflexes += 1
-            arm = twin.reset()
+            arm = robot.reset()
             continue
+        arm = after
         outside_m = np.maximum(low - arm.O_T_EE.p_m, arm.O_T_EE.p_m - high).max()
         found.outside_mm.append(float(outside_m) * 1e3)
         room = np.minimum(arm.q_rad - joints[0], joints[1] - arm.q_rad).min()
         found.nearest_joint_limit_rad = min(found.nearest_joint_limit_rad, float(room))
         if "left_workspace" in command.reasons:
             found.left += 1
-            arm = twin.reset()
-    twin.close()
+            arm = robot.reset()
     return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import track
 
 from pld.cli.screen import wide_console
 from pld.errors import ConfigError
@@ -91,14 +92,29 @@ def bench_cycles(
 
 
 def bench_box(
-    commands: Annotated[int, typer.Option(help="random commands")] = 100_000,
+    commands: Annotated[
+        int | None, typer.Option(help="random commands; default: 100000, 10000 with --fci")
+    ] = None,
     rate_hz: Annotated[float, typer.Option(help="control rate [Hz]")] = 20.0,
     seed: Annotated[int, typer.Option(help="seed of the commands")] = 0,
+    fci: Annotated[
+        bool, typer.Option("--fci", help="the driver and a simulated Franka, in real time")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+    robot_ip: Annotated[str, typer.Option(help="loopback address of the FCI twin")] = "127.0.0.1",
 ) -> None:
-    """Random and adversarial commands in the lockstep twin: does the arm stay in its box?"""
-    from pld_nodes.bench.box_bench import measure
+    """Random and adversarial commands in a twin: does the arm stay in its box?"""
+    from pld_nodes.bench.box_bench import LockstepArm, measure
 
-    found = measure(commands, rate_hz, seed, share_path(LIMITS)).figures()
-    met = report(f"{commands} random commands at {rate_hz:g} Hz", found, console, json_file)
+    limits, count = share_path(LIMITS), commands or (10_000 if fci else 100_000)
+    title = f"{count} random commands at {rate_hz:g} Hz, {'FCI' if fci else 'lockstep'} twin"
+    turns = track(range(count), title, console=console)
+    if fci:
+        from pld_nodes.bench.box_fci import FciBox
+
+        with FciBox(robot_ip, rate_hz, seed) as robot:
+            found = measure(robot, turns, rate_hz, seed, limits)
+    else:
+        found = measure(LockstepArm(rate_hz, seed), turns, rate_hz, seed, limits)
+    met = report(title, found.figures(), console, json_file)
     raise typer.Exit(0 if met else EXIT_MISSED)

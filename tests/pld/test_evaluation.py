@@ -150,11 +150,13 @@ def test_a_films_strip_shows_first_and_last_image_and_the_outcome(success: bool)
 def test_the_report_is_one_page_with_every_policy_and_film(tmp_path: Path) -> None:
     film = Film("base", "cube_pickup", 4, "corner", False, np.zeros((4, 2, 84, 84, 3), np.uint8))
     assert animation(film)[:4] == b"RIFF"
-    evaluations = [_evaluation("base", "0101"), _evaluation("distilled-2", "1111")]
+    policies = {"base": "0101", "distilled-2": "1111", "distilled-2@corner": "1110"}
+    evaluations = [_evaluation(name, found) for name, found in policies.items()]
     write_report(tmp_path / "r.html", Report("run", "distilled-2", evaluations, [film]))
     page = (tmp_path / "r.html").read_text()
     assert "2/4" in page
     assert "4/4" in page
+    assert "3/4" in page
     assert "base fails (corner start" in page
     assert page.count("data:image/png") == 3
     assert "src='http" not in page
