@@ -128,6 +128,46 @@ def cadence(
 
 
 @app.command()
+def curve(
+    run_dir: Annotated[Path, typer.Argument(help="a folder that `pld up ... mode:=learn` made")],
+    window: Annotated[int, typer.Option(help="episodes that are counted together")] = 50,
+    aim: Annotated[float, typer.Option(help="share of successes to look for")] = 0.9,
+    plot: Annotated[Path | None, typer.Option(help="draw the curve into this PNG")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Success of the last episodes of a learning run over robot time, and when it met an aim."""
+    from dataclasses import asdict
+
+    from pld.cli.screen import PlainTable, wide_console
+    from pld.evaluation.intervals import wilson
+    from pld.files import write_bytes_atomically
+    from pld.run_curve import first_reaching, run_curve
+
+    points = run_curve(run_dir, window)
+    met = first_reaching(points, aim)
+    best = max(points, key=lambda p: p.successes)
+    rows = {"first window": points[0], f"first with {aim:.0%}": met, "best": best}
+    table = PlainTable("moment", "episode", "robot minutes", "success", "95 % interval")
+    for name, point in {**rows, "last": points[-1]}.items():
+        if point is None:
+            table.add_row(name, "", "", "not reached", "")
+            continue
+        low, high = wilson(point.successes, point.window)
+        success = f"{point.successes}/{point.window}"
+        interval = f"[{low:.2f}, {high:.2f}]"
+        table.add_row(name, str(point.episode), f"{point.minutes:.1f}", success, interval)
+    console = wide_console()
+    console.print(table)
+    if plot is not None:
+        from pld.evaluation.plots import run_curve_plot
+
+        write_bytes_atomically(plot, run_curve_plot(points))
+        console.print(f"plot: {plot}")
+    if json_file is not None:
+        write_json_atomically(json_file, [asdict(point) for point in points])
+
+
+@app.command()
 def sheet(
     run_dir: Annotated[Path, typer.Argument(help="a folder that `pld up` made")],
     episode: Annotated[int, typer.Option(help="which episode; -1: the first success")] = -1,

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 
 from pld.evaluation.results import Evaluation, Rate
+from pld.run_curve import CurvePoint
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -77,6 +78,21 @@ def curve_plot(curves: Mapping[str, Sequence[tuple[int, bool]]], window: int = 5
         axes.plot(steps, means, label=name)
     axes.set_xlabel(f"environment steps; last {window} training episodes, exploring")
     axes.legend(fontsize=7)
+    return _finished(figure, axes)
+
+
+def run_curve_plot(points: Sequence[CurvePoint]) -> bytes:
+    """Share of successes with its Wilson band over a run's robot time; 90 % is marked."""
+    figure, axes = plt.subplots(figsize=(6, 3.4))
+    minutes = [p.minutes for p in points]
+    rates = [Rate(p.successes, p.window) for p in points]
+    low, high = zip(*(rate.interval for rate in rates), strict=True)
+    axes.fill_between(minutes, low, high, color="#cfe0f3", lw=0)
+    axes.plot(minutes, [rate.value for rate in rates], color=COLOURS["specialist"])
+    axes.axhline(0.9, color="#888888", lw=0.8, ls="--")
+    axes.set_xlabel(
+        f"robot time [min]; last {points[0].window} episodes with a takeover, exploring"
+    )
     return _finished(figure, axes)
 
 

@@ -1,0 +1,63 @@
+"""The learning curve of a run of the graph, from its verdicts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pld.cli.run import app
+from pld.errors import RecordingError
+from pld.recording.bag import EPISODES_FOLDER, VERDICT_NAME
+from pld.run_curve import first_reaching, run_curve
+from tests.pld.recording_stream import record
+
+MINUTE_NS = 60_000_000_000
+OUTCOMES = ("success", "failure", "failure", "success", "unlabelled", "success", "success")
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """Seven episodes of a minute each; the first is the base's."""
+    folder = tmp_path / "learned"
+    recorded = json.loads((record(tmp_path) / VERDICT_NAME).read_text())
+    states = next(t for t in recorded["topics"] if t["name"].endswith("arm/state"))
+    for index, outcome in enumerate(OUTCOMES):
+        states["first_stamp_ns"] = index * MINUTE_NS
+        states["last_stamp_ns"] = (index + 1) * MINUTE_NS
+        takeover = -1 if index == 0 else 3
+        said = {"index": index, "outcome": outcome, "takeover_step": takeover}
+        episode = folder / EPISODES_FOLDER / f"r-{index:05d}"
+        episode.mkdir(parents=True)
+        (episode / VERDICT_NAME).write_text(json.dumps({**recorded, **said}))
+    return folder
+
+
+def test_labelled_episodes_with_a_takeover_count_over_robot_time(run_dir: Path) -> None:
+    points = run_curve(run_dir, 2)
+    assert [p.successes for p in points] == [0, 1, 2, 2]
+    assert [p.episode for p in points] == [2, 3, 5, 6]
+    assert [p.minutes for p in points] == [3.0, 4.0, 6.0, 7.0]
+
+
+def test_the_first_point_that_meets_an_aim_is_found_or_nothing(run_dir: Path) -> None:
+    points = run_curve(run_dir, 2)
+    assert first_reaching(points, 0.9) == points[2]
+    assert first_reaching([replace(p, successes=1) for p in points], 0.9) is None
+
+
+def test_too_few_episodes_are_counted_in_the_error(run_dir: Path) -> None:
+    with pytest.raises(RecordingError, match="has 5 labelled episodes with a takeover, fewer"):
+        run_curve(run_dir, 6)
+
+
+def test_the_command_prints_when_an_aim_was_met_and_draws(run_dir: Path, tmp_path: Path) -> None:
+    plot, figures = tmp_path / "c.png", tmp_path / "c.json"
+    words = [str(run_dir), "--window", "2", "--plot", str(plot), "--json", str(figures)]
+    done = CliRunner().invoke(app, ["curve", *words], catch_exceptions=False)
+    assert "6.0" in next(line for line in done.output.splitlines() if "first with 90%" in line)
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+    assert len(json.loads(figures.read_text())) == 4
