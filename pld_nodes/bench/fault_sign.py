@@ -23,7 +23,6 @@ class Sign:
     first_state: int
     first_status: int
     first_choice: int
-    coming_step: int
 
     @classmethod
     def before(cls, watcher: FaultWatcher, fault: Fault, start_ns: int) -> Sign:
@@ -35,7 +34,6 @@ class Sign:
             len(watcher.states),
             len(watcher.statuses),
             len(watcher.choices),
-            watcher.states[-1].step + 1,
         )
 
     def began_in_motion(self) -> bool:
@@ -59,6 +57,13 @@ class Sign:
         held = [s.held_ns for s in states if self._is_new(s.held_ns)]
         return min(held) if held else None
 
+    def _coming_step(self) -> int:
+        """The first control step that began after the injection, in robot time.
+
+        Not the step after the newest that this observer knew of: it hears of a step a little late.
+        """
+        return min((s.step for s in self.watcher.states if s.t_ns > self.start_ns), default=-1)
+
     def moved_on(self, end_ns: int) -> int:
         """Commands to move that were executed after the hold began, until `end_ns`."""
         held_ns = self.held_ns()
@@ -72,11 +77,11 @@ class Sign:
     def is_seen(self) -> bool:
         """Whether one of the fault's causes was named, or the hold itself is sign enough.
 
-        A person must have control from the coming control step on.
+        A person must have control from the first control step on that begins after the press.
         """
         if self.fault.takes_over:
             given = self.watcher.human_steps(self.first_choice)
-            return self.held_ns() is not None and min(given) <= self.coming_step
+            return self.held_ns() is not None and min(given) <= self._coming_step()
         if not self.fault.causes:
             return self.held_ns() is not None
         statuses = self.watcher.statuses[self.first_status :]
