@@ -73,7 +73,8 @@ def test_the_driver_keeps_a_simulated_franka_in_the_box_through_its_reflexes() -
         found = measure(robot, range(150), 20.0, 0, LIMITS_FILE)
     assert len(found.outside_mm) > 100
     assert max(found.outside_mm) <= TRACKING_MARGIN_MM
-    assert found.refused > 10
+    assert found.refused > 0
+    assert found.changed > 50
 
 
 def test_the_jacobian_is_the_simulators(cube_twin: LockstepTwin) -> None:
