@@ -36,22 +36,27 @@ def run_curve(run_dir: Path, window: int) -> list[CurvePoint]:
     if window < 1:
         raise RecordingError(f"a window of {window} episodes; give a number from 1")
     found = [(load_verdict(f), outcome(f)) for f in closed_folders(run_dir)]
-    counted = [(v, o == "success") for v, o in found if _counts(v, o)]
+    timed = [(v, o, span) for v, o in found if (span := _span_ns(v))]
+    counted = [
+        (verdict, ended_ns, o == "success")
+        for verdict, o, (_, ended_ns) in timed
+        if verdict.takeover_step != NEVER and o != "unlabelled"
+    ]
     if len(counted) < window:
         raise RecordingError(
             f"{str(run_dir)!r} has {len(counted)} labelled episodes with a takeover, fewer than "
             f"the window of {window}; give a smaller --window or let it learn longer"
         )
-    began_ns = min(_stamps(v)[0] for v, _ in found if _has_time(v))
-    successes = [success for _, success in counted]
+    began_ns = min(span[0] for _, _, span in timed)
+    successes = [success for _, _, success in counted]
     return [
         CurvePoint(
             verdict.index,
-            (_stamps(verdict)[1] - began_ns) / 60e9,
+            (ended_ns - began_ns) / 60e9,
             sum(successes[i + 1 - window : i + 1]),
             window,
         )
-        for i, (verdict, _) in enumerate(counted)
+        for i, (verdict, ended_ns, _) in enumerate(counted)
         if i + 1 >= window
     ]
 
@@ -61,15 +66,8 @@ def first_reaching(points: Sequence[CurvePoint], share: float) -> CurvePoint | N
     return next((p for p in points if p.successes >= share * p.window), None)
 
 
-def _counts(verdict: Verdict, found: str) -> bool:
-    return verdict.takeover_step != NEVER and found != "unlabelled" and _has_time(verdict)
-
-
-def _has_time(verdict: Verdict) -> bool:
-    return any(t.name.endswith(ARM_STATE) and t.messages for t in verdict.topics)
-
-
-def _stamps(verdict: Verdict) -> tuple[int, int]:
-    """Robot time [ns] of the first and the last arm state of an episode."""
-    states = next(t for t in verdict.topics if t.name.endswith(ARM_STATE))
-    return states.first_stamp_ns, states.last_stamp_ns
+def _span_ns(verdict: Verdict) -> tuple[int, int] | None:
+    """Robot time [ns] of an episode's first and last arm state; None where it has none."""
+    topics = (t for t in verdict.topics if t.name.endswith(ARM_STATE) and t.messages)
+    states = next(topics, None)
+    return (states.first_stamp_ns, states.last_stamp_ns) if states else None

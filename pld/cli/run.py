@@ -139,7 +139,7 @@ def curve(
     from dataclasses import asdict
 
     from pld.cli.screen import PlainTable, wide_console
-    from pld.evaluation.intervals import wilson
+    from pld.evaluation.results import Rate
     from pld.files import write_bytes_atomically
     from pld.run_curve import first_reaching, run_curve
 
@@ -147,15 +147,13 @@ def curve(
     met = first_reaching(points, aim)
     best = max(points, key=lambda p: p.successes)
     rows = {"first window": points[0], f"first with {aim:.0%}": met, "best": best}
-    table = PlainTable("moment", "episode", "robot minutes", "success", "95 % interval")
+    table = PlainTable("moment", "episode", "robot minutes", "success (95 % interval)")
     for name, point in {**rows, "last": points[-1]}.items():
         if point is None:
-            table.add_row(name, "", "", "not reached", "")
+            table.add_row(name, "", "", "not reached")
             continue
-        low, high = wilson(point.successes, point.window)
-        success = f"{point.successes}/{point.window}"
-        interval = f"[{low:.2f}, {high:.2f}]"
-        table.add_row(name, str(point.episode), f"{point.minutes:.1f}", success, interval)
+        success = str(Rate(point.successes, point.window))
+        table.add_row(name, str(point.episode), f"{point.minutes:.1f}", success)
     console = wide_console()
     console.print(table)
     if plot is not None:

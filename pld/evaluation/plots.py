@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 import numpy as np
 
-from pld.evaluation.results import Evaluation, Rate
+from pld.evaluation.results import Evaluation, Rate, policy_and_region
 from pld.run_curve import CurvePoint
 
 mpl.use("Agg")
@@ -22,7 +22,7 @@ ROUNDS = ("#7cc49b", "#2e8b57", "#17512f")
 
 def colour_of(policy: str) -> str:
     """One colour per kind of policy, a darker green for every round; controls are grey."""
-    policy, _, _ = policy.partition("@")
+    policy, _ = policy_and_region(policy)
     if policy.startswith("distilled-"):
         return ROUNDS[min(int(policy.removeprefix("distilled-")), len(ROUNDS)) - 1]
     return next((c for kind, c in COLOURS.items() if policy.startswith(kind)), "#888888")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pld.evaluation.film import Film, animation, png, strip
 from pld.evaluation.plots import curve_plot, region_plot, success_plot
-from pld.evaluation.results import Evaluation
+from pld.evaluation.results import Evaluation, policy_and_region
 from pld.files import write_bytes_atomically
 
 STYLE = """body{font:15px/1.45 sans-serif;max-width:1080px;margin:2em auto;color:#222}
@@ -60,7 +60,7 @@ def _task_section(report: Report, task: str) -> list[str]:
             f"the distilled policy in <b>{after}</b>.</p>"
         )
     parts += [_image(success_plot(evaluations), "png")]
-    whole = [e for e in evaluations if "@" not in e.name]
+    whole = [e for e in evaluations if not policy_and_region(e.name)[1]]
     main = [e for e in whole if not e.name.startswith("control-alpha")]
     parts += [_image(region_plot(main), "png"), _rate_table(evaluations)]
     return parts + _films([f for f in report.films if f.task == task])

@@ -46,6 +46,17 @@ class Rate:
         return f"{self.k}/{self.n} [{low:.2f}, {high:.2f}]"
 
 
+def evaluation_name(policy: str, region: str | None) -> str:
+    """What an evaluation of `policy` is called: `POLICY@REGION` where every start was in one."""
+    return f"{policy}@{region}" if region else policy
+
+
+def policy_and_region(name: str) -> tuple[str, str]:
+    """An evaluation's name taken apart; the region is empty where starts were everywhere."""
+    policy, _, region = name.partition("@")
+    return policy, region
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One policy on one set of initial states."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from pld.errors import ConfigError
 from pld.evaluation.intervals import wilson
-from pld.evaluation.results import Rate
+from pld.evaluation.results import Rate, policy_and_region
 from pld.files import read_json, write_bytes_atomically
 
 INTRODUCTION = """# Results
@@ -60,7 +60,7 @@ def _plot(page: Path, task: str, summaries: Sequence[dict[str, Any]]) -> str:
         _run(summary): {
             rate["name"]: Rate(rate["successes"], rate["trials"])
             for rate in summary["rates"]
-            if rate["task"] == task and "@" not in rate["name"]
+            if rate["task"] == task and not policy_and_region(rate["name"])[1]
         }
         for summary in summaries
     }

@@ -10,7 +10,7 @@ from typing import Any
 from pld.distill.episodes import read_episode
 from pld.evaluation.film import Film
 from pld.evaluation.report import Report, write_report
-from pld.evaluation.results import Evaluation, paired
+from pld.evaluation.results import Evaluation, evaluation_name, paired, policy_and_region
 from pld.evaluation.seeds import Purpose, refuse_overlap, seed_range
 from pld.files import read_json, write_json_atomically
 from pld.flywheel.collecting import seed_of_log
@@ -108,11 +108,13 @@ def counterpart(name: str, final: str) -> str:
 
     On the same starts, so `P@REGION` is compared with another policy in that region.
     """
-    policy, at, region = name.partition("@")
+    policy, region = policy_and_region(name)
     control = policy.removeprefix("control-")
     if control in RESIDUAL_CONTROLS:
-        return "specialist" + at + region
-    return ("distilled-1" if control.startswith("alpha-") else final) + at + region
+        against = "specialist"
+    else:
+        against = "distilled-1" if control.startswith("alpha-") else final
+    return evaluation_name(against, region)
 
 
 def on_common_starts(first: Evaluation, second: Evaluation) -> tuple[Evaluation, Evaluation]:

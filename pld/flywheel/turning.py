@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pld.base_policy.builtin import BuiltinPolicy
 from pld.base_policy.builtin_network import NetworkConfig
 from pld.distill.sft import SftConfig
+from pld.evaluation.results import evaluation_name
 from pld.evaluation.seeds import Purpose, evaluation_seeds, seed_range
 from pld.files import read_json
 from pld.flywheel import stages
@@ -220,7 +221,7 @@ class Flywheel:
         config = self.config
         seeds = evaluation_seeds(config.seed, config.evaluation_episodes)
         world = self.world(task).starting_in(starts_in) if starts_in else self.world(task)
-        called = f"{name}@{starts_in}" if starts_in else name
+        called = evaluation_name(name, starts_in)
         self.stage(
             f"evaluation/{called}/{task}",
             {"seeds": [seeds[0], len(seeds)], "execute": config.execute_horizon},

@@ -272,11 +272,8 @@ class FrankyLink:
 
     def _error_names(self) -> tuple[str, ...]:
         state = self._robot.state
-        return tuple(
-            dict.fromkeys(
-                (*error_names(state.current_errors), *error_names(state.last_motion_errors))
-            )
-        )
+        now, ended_by = error_names(state.current_errors), error_names(state.last_motion_errors)
+        return tuple(dict.fromkeys((*now, *ended_by)))
 
 
 def _franky() -> ModuleType:

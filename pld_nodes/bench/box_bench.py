@@ -7,7 +7,8 @@ is also laid anew where the filter holds an arm that left its box, as an operato
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -66,11 +67,10 @@ class Arm(Protocol):
 
 
 class LockstepArm:
-    """The lockstep twin."""
+    """The lockstep twin; its first scene is that of `seed`."""
 
-    def __init__(self, rate_hz: float, seed: int) -> None:
-        config = TwinConfig(spec=ActionSpec(rate_hz=rate_hz), image_px=None)
-        self._twin = LockstepTwin(task_named("cube_pickup"), config)
+    def __init__(self, twin: LockstepTwin, seed: int) -> None:
+        self._twin = twin
         self._seed: int | None = seed
 
     def reset(self) -> ArmState:
@@ -83,6 +83,14 @@ class LockstepArm:
         self._twin.apply(command)
         arm = self._twin.wait_step()
         return None if _collided(arm) else arm
+
+
+@contextmanager
+def lockstep_arm(rate_hz: float, seed: int) -> Iterator[LockstepArm]:
+    """A lockstep twin without images."""
+    config = TwinConfig(spec=ActionSpec(rate_hz=rate_hz), image_px=None)
+    with closing(LockstepTwin(task_named("cube_pickup"), config)) as twin:
+        yield LockstepArm(twin, seed)
 
 
 def measure(

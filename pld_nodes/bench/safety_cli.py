@@ -93,7 +93,7 @@ def bench_cycles(
 
 def bench_box(
     commands: Annotated[
-        int | None, typer.Option(help="random commands; default: 100000, 10000 with --fci")
+        int | None, typer.Option(min=1, help="random commands; default: 100000, 10000 with --fci")
     ] = None,
     rate_hz: Annotated[float, typer.Option(help="control rate [Hz]")] = 20.0,
     seed: Annotated[int, typer.Option(help="seed of the commands")] = 0,
@@ -104,17 +104,13 @@ def bench_box(
     robot_ip: Annotated[str, typer.Option(help="loopback address of the FCI twin")] = "127.0.0.1",
 ) -> None:
     """Random and adversarial commands in a twin: does the arm stay in its box?"""
-    from pld_nodes.bench.box_bench import LockstepArm, measure
+    from pld_nodes.bench.box_bench import lockstep_arm, measure
+    from pld_nodes.bench.box_fci import fci_arm
 
-    limits, count = share_path(LIMITS), commands or (10_000 if fci else 100_000)
+    count = commands or (10_000 if fci else 100_000)
     title = f"{count} random commands at {rate_hz:g} Hz, {'FCI' if fci else 'lockstep'} twin"
     turns = track(range(count), title, console=console)
-    if fci:
-        from pld_nodes.bench.box_fci import FciBox
-
-        with FciBox(robot_ip, rate_hz, seed) as robot:
-            found = measure(robot, turns, rate_hz, seed, limits)
-    else:
-        found = measure(LockstepArm(rate_hz, seed), turns, rate_hz, seed, limits)
+    with fci_arm(robot_ip, rate_hz, seed) if fci else lockstep_arm(rate_hz, seed) as robot:
+        found = measure(robot, turns, rate_hz, seed, share_path(LIMITS))
     met = report(title, found.figures(), console, json_file)
     raise typer.Exit(0 if met else EXIT_MISSED)

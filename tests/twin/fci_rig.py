@@ -2,66 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from pld.errors import RobotError
 from pld.robots.franka import FrankaArm, FrankaConfig
-from pld.twin.control import ControlClient
-from pld.twin.observer import TwinObserver
+from pld.twin.process import RunningTwin
 from pld.types import ArmState, Array, Command, Pose
-
-ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-
-
-@dataclass
-class Twin:
-    address: str
-    run_dir: Path
-    process: subprocess.Popen[str]
-    control: ControlClient
-
-    def observer(self) -> TwinObserver:
-        return TwinObserver(self.run_dir / "twin.link")
-
-
-def serve_command(address: str, run_dir: Path, *options: str) -> list[str]:
-    task = () if "--task" in options else ("--task", "cube_pickup")
-    return [
-        sys.executable, "-m", "pld.twin.serve", *task, "--address", address,
-        "--run-dir", str(run_dir), *options,
-    ]  # fmt: skip
-
-
-@contextmanager
-def running_twin(address: str, *options: str) -> Iterator[Twin]:
-    with tempfile.TemporaryDirectory(prefix="pld-test-") as folder:
-        run_dir = Path(folder)
-        process = subprocess.Popen(
-            serve_command(address, run_dir, *options),
-            stdout=subprocess.PIPE,
-            text=True,
-            env=ENVIRONMENT,
-        )
-        try:
-            assert process.stdout is not None
-            assert "ready" in process.stdout.readline()
-            control = ControlClient(run_dir / "twin.sock", timeout_s=60.0)
-            yield Twin(address, run_dir, process, control)
-            control.close()
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=30)
 
 
 def twin_config(address: str, **changes: object) -> FrankaConfig:
@@ -80,7 +29,7 @@ def twin_config(address: str, **changes: object) -> FrankaConfig:
 
 
 @contextmanager
-def connected_arm(twin: Twin, **changes: object) -> Iterator[FrankaArm]:
+def connected_arm(twin: RunningTwin, **changes: object) -> Iterator[FrankaArm]:
     arm = FrankaArm(twin_config(twin.address, **changes), twin.observer().reading)
     arm.connect()
     try:

@@ -15,23 +15,17 @@ import pytest
 
 from pld.errors import ConfigError
 from pld.twin.control import ControlClient
+from pld.twin.process import RunningTwin, running_twin, serve_command
 from pld.twin.wire import ERROR_NAMES
-from tests.twin.fci_rig import (
-    ENVIRONMENT,
-    Twin,
-    connected_arm,
-    drive,
-    running_twin,
-    serve_command,
-    towards,
-)
+from tests.twin.fci_rig import connected_arm, drive, towards
 
 ADDRESS = "127.0.0.34"
 MOVING_CLIENT = """
 import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from tests.twin.fci_rig import *
+from pld.robots.franka import FrankaArm
+from tests.twin.fci_rig import drive, twin_config
 arm = FrankaArm(twin_config({address!r}))
 arm.connect()
 start = arm.reset().O_T_EE.p_m
@@ -41,12 +35,12 @@ drive(arm, 10_000, lambda s, i: s.reference.p_m + [0.0, 0.008 if i < 30 else 0.0
 
 
 @pytest.fixture(scope="module")
-def twin() -> Iterator[Twin]:
+def twin() -> Iterator[RunningTwin]:
     with running_twin(ADDRESS) as twin:
         yield twin
 
 
-def wait_robot_time(twin: Twin, seconds: float) -> dict[str, object]:
+def wait_robot_time(twin: RunningTwin, seconds: float) -> dict[str, object]:
     begin = twin.control.call("truth")["t_ns"]
     while True:
         truth = twin.control.call("truth")
@@ -55,7 +49,7 @@ def wait_robot_time(twin: Twin, seconds: float) -> dict[str, object]:
         time.sleep(0.01)
 
 
-def test_commands_that_are_not_offered_are_refused_and_the_server_lives(twin: Twin) -> None:
+def test_commands_that_are_not_offered_are_refused_and_the_server_lives(twin: RunningTwin) -> None:
     robot = franky.Robot(twin.address, realtime_config=franky.RealtimeConfig.Ignore)
     with pytest.raises(franky.CommandException, match="not possible"):
         robot.set_guiding_mode([True] * 6, True)
@@ -67,7 +61,7 @@ def test_commands_that_are_not_offered_are_refused_and_the_server_lives(twin: Tw
     assert state.robot_mode == franky.RobotMode.Idle
 
 
-def test_the_state_carries_the_simulations_own_time(twin: Twin) -> None:
+def test_the_state_carries_the_simulations_own_time(twin: RunningTwin) -> None:
     robot = franky.Robot(twin.address, realtime_config=franky.RealtimeConfig.Ignore)
     before = twin.control.call("truth")["t_ns"]
     state_ns = robot.state.time.to_msec() * 1_000_000
@@ -76,7 +70,7 @@ def test_the_state_carries_the_simulations_own_time(twin: Twin) -> None:
     assert state_ns <= after
 
 
-def test_the_external_wrench_is_the_weight_pressed_on_the_table(twin: Twin) -> None:
+def test_the_external_wrench_is_the_weight_pressed_on_the_table(twin: RunningTwin) -> None:
     with connected_arm(twin, translational_stiffness_n_m=800.0) as arm:
         arm.reset()
         drive(arm, 24, towards(np.array([0.40, -0.25, 0.02])))
@@ -91,7 +85,9 @@ def test_the_external_wrench_is_the_weight_pressed_on_the_table(twin: Twin) -> N
         assert np.abs(arm.wait_step().O_F_ext_hat_K[:3]).max() < 1.0
 
 
-def test_lost_packets_lower_the_success_rate_and_twenty_in_a_row_stop_the_arm(twin: Twin) -> None:
+def test_lost_packets_lower_the_success_rate_and_twenty_in_a_row_stop_the_arm(
+    twin: RunningTwin,
+) -> None:
     with connected_arm(twin) as arm:
         arm.reset()
         drive(arm, 3, lambda s, _: s.reference.p_m)
@@ -113,7 +109,7 @@ def test_lost_packets_lower_the_success_rate_and_twenty_in_a_row_stop_the_arm(tw
 
 
 @pytest.mark.parametrize("index", [0, 7, 23, 25, 31, 32, 40])
-def test_an_error_reaches_the_client_under_its_own_name(twin: Twin, index: int) -> None:
+def test_an_error_reaches_the_client_under_its_own_name(twin: RunningTwin, index: int) -> None:
     robot = franky.Robot(twin.address, realtime_config=franky.RealtimeConfig.Ignore)
     twin.control.call("inject", fault="reflex", name=ERROR_NAMES[index])
     while robot.state.robot_mode != franky.RobotMode.Reflex:
@@ -125,7 +121,7 @@ def test_an_error_reaches_the_client_under_its_own_name(twin: Twin, index: int) 
         pass
 
 
-def test_a_latency_of_a_few_milliseconds_is_survived(twin: Twin) -> None:
+def test_a_latency_of_a_few_milliseconds_is_survived(twin: RunningTwin) -> None:
     with connected_arm(twin) as arm:
         start = arm.reset().O_T_EE.p_m
         twin.control.call("inject", fault="latency", duration_ms=3)
@@ -134,12 +130,10 @@ def test_a_latency_of_a_few_milliseconds_is_survived(twin: Twin) -> None:
         assert state.O_T_EE.p_m[1] - start[1] > 0.03
 
 
-def test_a_killed_client_frees_the_robot_and_the_arm_holds(twin: Twin) -> None:
+def test_a_killed_client_frees_the_robot_and_the_arm_holds(twin: RunningTwin) -> None:
     root = str(Path(__file__).resolve().parents[2])
     script = MOVING_CLIENT.format(root=root, address=twin.address)
-    client = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
-    )
+    client = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert client.stdout is not None
     assert client.stdout.readline() == "moving\n"
     wait_robot_time(twin, 0.5)
@@ -154,7 +148,7 @@ def test_a_killed_client_frees_the_robot_and_the_arm_holds(twin: Twin) -> None:
         arm.reset()
 
 
-def test_a_reset_lays_the_same_scene_for_the_same_seed(twin: Twin) -> None:
+def test_a_reset_lays_the_same_scene_for_the_same_seed(twin: RunningTwin) -> None:
     def cube(seed: int) -> list[float]:
         twin.control.call("reset", task="cube_pickup", seed=seed)
         return list(twin.control.call("truth")["O_T_object"])
@@ -181,20 +175,18 @@ def test_a_reset_lays_the_same_scene_for_the_same_seed(twin: Twin) -> None:
     ],
 )
 def test_a_bad_request_is_answered_with_the_valid_ones(
-    twin: Twin, request_: dict[str, object], valid: str
+    twin: RunningTwin, request_: dict[str, object], valid: str
 ) -> None:
     with pytest.raises(ConfigError, match=valid):
         twin.control.call(str(request_.pop("operation")), **request_)
 
 
 def outcome(*arguments: str) -> tuple[int, str]:
-    done = subprocess.run(
-        arguments, capture_output=True, text=True, env=ENVIRONMENT, timeout=60, check=False
-    )
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stderr
 
 
-def test_a_port_in_use_is_one_clear_error(twin: Twin, tmp_path: Path) -> None:
+def test_a_port_in_use_is_one_clear_error(twin: RunningTwin, tmp_path: Path) -> None:
     code, said = outcome(*serve_command(twin.address, tmp_path / "other"))
     assert code == 2
     assert said.count("\n") == 1
@@ -227,7 +219,7 @@ def test_the_twin_dies_with_its_parent_and_stops_cleanly_when_told(tmp_path: Pat
             f"import subprocess, time; p = subprocess.Popen({line!r}); print(p.pid, flush=True); "
             "time.sleep(100)",
         ],
-        stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
+        stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert parent.stdout is not None
     twin_pid = int(parent.stdout.readline())

@@ -16,8 +16,8 @@ from pld.safety.filter import filter_choice
 from pld.safety.limits import load_limits
 from pld.twin.tasks import task_named
 from pld.types import ActionSource, Choice, Observation
-from pld_nodes.bench.box_bench import LockstepArm, measure
-from pld_nodes.bench.box_fci import FciBox
+from pld_nodes.bench.box_bench import lockstep_arm, measure
+from pld_nodes.bench.box_fci import fci_arm
 
 LIMITS = load_limits(LIMITS_FILE)
 ONLY_THE_OLD_LIMITS = replace(
@@ -60,7 +60,8 @@ def test_the_newer_limits_change_no_command_of_the_experts_episodes(
 
 @pytest.mark.parametrize("rate_hz", [10.0, 20.0])
 def test_random_commands_keep_the_arm_in_the_box_and_off_its_joint_limits(rate_hz: float) -> None:
-    found = measure(LockstepArm(rate_hz, 0), range(1200), rate_hz, 0, LIMITS_FILE)
+    with lockstep_arm(rate_hz, 0) as robot:
+        found = measure(robot, range(1200), rate_hz, 0, LIMITS_FILE)
     assert len(found.outside_mm) > 1100
     assert max(found.outside_mm) <= TRACKING_MARGIN_MM
     assert found.nearest_joint_limit_rad > 0.0
@@ -69,7 +70,7 @@ def test_random_commands_keep_the_arm_in_the_box_and_off_its_joint_limits(rate_h
 
 
 def test_the_driver_keeps_a_simulated_franka_in_the_box_through_its_reflexes() -> None:
-    with FciBox("127.0.0.37", 20.0, 0) as robot:
+    with fci_arm("127.0.0.37", 20.0, 0) as robot:
         found = measure(robot, range(150), 20.0, 0, LIMITS_FILE)
     assert len(found.outside_mm) > 100
     assert max(found.outside_mm) <= TRACKING_MARGIN_MM

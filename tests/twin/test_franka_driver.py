@@ -12,29 +12,22 @@ import pytest
 from pld.errors import ConfigError, RobotError
 from pld.robots.franka import AbortedError, FrankaArm
 from pld.robots.franka_config import HOME_RAD
+from pld.twin.process import RunningTwin, running_twin
 from pld.types import ArmState, ControlMode, Pose
-from tests.twin.fci_rig import (
-    Twin,
-    command,
-    connected_arm,
-    drive,
-    running_twin,
-    towards,
-    twin_config,
-)
+from tests.twin.fci_rig import command, connected_arm, drive, towards, twin_config
 
 ADDRESS = "127.0.0.32"
 ABOVE_TABLE = np.array([0.40, -0.25, 0.0])
 
 
 @pytest.fixture(scope="module")
-def twin() -> Iterator[Twin]:
+def twin() -> Iterator[RunningTwin]:
     with running_twin(ADDRESS) as twin:
         yield twin
 
 
 @pytest.fixture
-def arm(twin: Twin) -> Iterator[FrankaArm]:
+def arm(twin: RunningTwin) -> Iterator[FrankaArm]:
     with connected_arm(twin) as arm:
         yield arm
 
@@ -120,7 +113,7 @@ def test_a_target_far_away_is_drawn_to_the_measured_pose(arm: FrankaArm) -> None
     assert abs(state.reference.p_m[1] - start[1]) <= 0.051
 
 
-def test_the_hand_grasps_the_cube_and_reports_its_width(twin: Twin, arm: FrankaArm) -> None:
+def test_the_hand_grasps_the_cube_and_reports_its_width(twin: RunningTwin, arm: FrankaArm) -> None:
     arm.reset()
     twin.control.call("reset", task="cube_pickup", seed=3, region="centre")
     truth = twin.control.call("truth")
@@ -143,7 +136,7 @@ def drive_turned(arm: FrankaArm, goal_m: np.ndarray, yaw: float) -> None:
         arm.apply(replace(asked, target=Pose(asked.target.p_m, q_xyzw)))
 
 
-def test_touching_the_table_is_a_reflex_that_only_recovery_clears(twin: Twin) -> None:
+def test_touching_the_table_is_a_reflex_that_only_recovery_clears(twin: RunningTwin) -> None:
     with connected_arm(twin, collision_force_n=12.0) as arm:
         arm.reset()
         drive(arm, 30, towards(np.array([*ABOVE_TABLE[:2], 0.06])))
@@ -187,7 +180,7 @@ def test_a_scene_that_starts_in_the_hand_is_grasped_and_let_go_at_the_next_reset
 
 
 def test_a_silent_robot_is_a_lost_network_and_recovery_reconnects(
-    twin: Twin, arm: FrankaArm
+    twin: RunningTwin, arm: FrankaArm
 ) -> None:
     arm.reset()
     drive(arm, 3, lambda s, _: s.reference.p_m)
@@ -202,7 +195,7 @@ def test_a_silent_robot_is_a_lost_network_and_recovery_reconnects(
     assert drive(arm, 3, lambda s, _: s.reference.p_m)[-1].control_mode is ControlMode.TRACKING
 
 
-def test_robot_time_that_stands_still_is_a_fault_of_its_own(twin: Twin) -> None:
+def test_robot_time_that_stands_still_is_a_fault_of_its_own(twin: RunningTwin) -> None:
     with connected_arm(twin, clock_guard_s=0.5) as arm:
         arm.reset()
         frozen = drive(arm, 3, lambda s, _: s.reference.p_m)[-1]
@@ -218,7 +211,7 @@ def test_robot_time_that_stands_still_is_a_fault_of_its_own(twin: Twin) -> None:
         assert arm.wait_step().t_ns > state.t_ns
 
 
-def test_recovery_has_a_limit_that_a_reset_restores(twin: Twin) -> None:
+def test_recovery_has_a_limit_that_a_reset_restores(twin: RunningTwin) -> None:
     with connected_arm(twin, recovery_limit=1) as arm:
         arm.reset()
         for _ in range(2):
@@ -240,7 +233,7 @@ def test_recovery_has_a_limit_that_a_reset_restores(twin: Twin) -> None:
         again.recover()
 
 
-def test_a_fault_that_is_not_on_the_list_is_not_cleared_from_here(twin: Twin) -> None:
+def test_a_fault_that_is_not_on_the_list_is_not_cleared_from_here(twin: RunningTwin) -> None:
     with connected_arm(twin) as arm:
         arm.reset()
         twin.control.call("inject", fault="reflex", name="joint_position_limits_violation")
@@ -269,7 +262,9 @@ def test_another_server_version_names_both_versions() -> None:
         FrankaArm(twin_config(twin.address)).connect()
 
 
-def test_a_second_client_is_told_that_somebody_is_connected(twin: Twin, arm: FrankaArm) -> None:
+def test_a_second_client_is_told_that_somebody_is_connected(
+    twin: RunningTwin, arm: FrankaArm
+) -> None:
     with pytest.raises(RobotError, match="no other client is connected"):
         FrankaArm(twin_config(twin.address)).connect()
     assert arm.wait_step().errors == ()
