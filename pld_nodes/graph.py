@@ -8,7 +8,7 @@ namespace of the run.
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from pld.contract import CAMERAS
@@ -86,6 +86,8 @@ LATCHED = Qos(1, latched=True)
 TF_STATIC = Qos(1, latched=True)
 EVERY_NODE = "every node"
 ARBITRATOR = ("arbitrator_node",)
+# Nodes that work at every control step while nobody waits for an answer.
+BEATING = ("recorder_node", "residual_node", "reward_node", "twin_node")
 SEEING = ("vla_node", "residual_node", "reward_node")
 
 
@@ -99,6 +101,16 @@ def image_topic(camera: str) -> str:
     return f"camera/{camera}/color/image_raw"
 
 
+def info_topic(camera: str) -> str:
+    """What comes with every colour image of a camera, without its pixels."""
+    return f"camera/{camera}/color/camera_info"
+
+
+def heartbeat_topic(node: str) -> str:
+    """Where a node of BEATING tells the control steps that it has worked on."""
+    return f"{node}/heartbeat"
+
+
 def stale_ns(camera: str) -> float:
     """Age [ns] from which the table takes a camera's image for stale."""
     limit_ms = topic(image_topic(camera)).stale_after_ms
@@ -109,10 +121,15 @@ def _camera_topics(camera: str) -> tuple[Topic, ...]:
     node, base = camera_node(camera), f"camera/{camera}"
     image, info = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
     return (
-        Topic(image_topic(camera), image, node, SEEING, (), STREAM, 150.0),
-        Topic(f"{base}/color/camera_info", info, node, (), (), STREAM),
+        Topic(image_topic(camera), image, node, SEEING, (), STREAM, 100.0),
+        Topic(info_topic(camera), info, node, ("safety_node",), (), STREAM),
         Topic(f"{base}/depth/image_rect_raw", image, node, (), (), STREAM),
     )
+
+
+def _heartbeat(node: str) -> Topic:
+    row = Topic(heartbeat_topic(node), "std_msgs/msg/UInt64", node, ("safety_node",), (), STREAM)
+    return replace(row, recorded=False)
 
 
 PLD = "pld_interfaces/msg"
@@ -138,23 +155,9 @@ TOPICS: tuple[Topic, ...] = (
     Topic("residual/action", f"{PLD}/ResidualAction", "residual_node", ARBITRATOR, (), STREAM),
     Topic("teleop/action", f"{PLD}/HumanAction", "teleop_node", ARBITRATOR, (), STREAM, 150.0),
     Topic(
-        "arbitrator/choice",
-        f"{PLD}/Choice",
-        "arbitrator_node",
-        ("safety_node",),
-        (),
-        STREAM,
-        100.0,
+        "arbitrator/choice", f"{PLD}/Choice", "arbitrator_node", ("safety_node",), (), STREAM, 100.0
     ),
-    Topic(
-        "arm/command",
-        f"{PLD}/ArmCommand",
-        "safety_node",
-        ("franka_node",),
-        (),
-        COMMAND,
-        100.0,
-    ),
+    Topic("arm/command", f"{PLD}/ArmCommand", "safety_node", ("franka_node",), (), COMMAND, 100.0),
     Topic(
         "safety/status",
         f"{PLD}/SafetyStatus",
@@ -192,7 +195,8 @@ TOPICS: tuple[Topic, ...] = (
     Topic("joint_states", "sensor_msgs/msg/JointState", "franka_node", (), (), STREAM),
     Topic("/tf", "tf2_msgs/msg/TFMessage", "franka_node", (), (), STREAM),
     Topic("/tf_static", "tf2_msgs/msg/TFMessage", "franka_node", (), (), TF_STATIC),
-    Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", EVERY_NODE, ("safety_node",)),
+    Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", EVERY_NODE),
+    *(_heartbeat(node) for node in BEATING),
 )
 
 # What every run has, between episodes too.

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from pld_interfaces.msg import RecorderStatus
+from pld_interfaces.msg import ArmState, RecorderStatus
+from rclpy.serialization import deserialize_message
 
 from pld.recording.bag import RawMessage, RunDescription
 from pld.recording.durable import MIN_FREE_BYTES
@@ -60,6 +61,8 @@ class RecorderNode(GraphNode):
         self._told = SessionStatus()
         self._polls = 0
         self._publish = self.publisher("recorder/status").publish
+        self._beat = self.heartbeat()
+        self._state_topic = names["arm/state"]
         for row in rows:
             self.subscribe(row.name, self._receiver(names[row.name]), raw=True, depth=DEPTH)
         self.create_timer(POLL_S, self._poll)
@@ -75,6 +78,8 @@ class RecorderNode(GraphNode):
                 RawMessage(topic, cdr, received_ns, published_ns, sequence), publisher_of(info)
             )
             self._answer()
+            if topic == self._state_topic:
+                self._beat(deserialize_message(cdr, ArmState).step)
 
         return receive
 

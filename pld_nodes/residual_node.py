@@ -73,6 +73,7 @@ class ResidualNode(GraphNode):
                 image_topic(camera),
                 lambda msg, camera=camera: self._on_image(camera, msg),
             )
+        self._beat = self.heartbeat()
         self.subscribe("arm/state", self._on_state)
         self.subscribe("base/action", self._on_base_action)
         self._learning = not config.specialist
@@ -117,6 +118,7 @@ class ResidualNode(GraphNode):
         while len(self._arms) > KEPT:
             del self._arms[next(iter(self._arms))]
         self._answer()
+        self._beat(msg.step)
         if msg.step % round(self._rate_hz) == 0:
             self._report(messages.nanoseconds(msg.header.stamp))
 

@@ -62,6 +62,7 @@ class RewardNode(GraphNode):
                 lambda cdr, info, camera=camera: self._on_image(camera, cdr),
                 raw=True,
             )
+        self._beat = self.heartbeat()
         self.subscribe("arm/state", self._on_state)
         self.create_service(Trigger, "~/success", self._on_success)
 
@@ -89,6 +90,7 @@ class RewardNode(GraphNode):
                 detector=self._detector,
             )
         )
+        self._beat(msg.step)
         if msg.step % round(self._config.rate_hz) == 0:
             self._report(messages.nanoseconds(msg.header.stamp))
 

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticStatus
 from pld_interfaces.msg import ArmState, Choice, SafetyStatus
 from rclpy.clock import Clock, ClockType
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import UInt64
 from std_srvs.srv import Trigger
 
 from pld import types
-from pld.contract import ActionSpec
+from pld.contract import CAMERAS, ActionSpec
 from pld.robots.step_clock import TimeGuard
 from pld.safety import failsafe
 from pld.safety.failsafe import Action, Failsafe, Reply
 from pld.safety.filter import arm_condition, filter_choice, hold_command
 from pld.safety.limits import load_limits
 from pld.safety.sources import SingleSource
-from pld.safety.watchdog import EarlyAnswer, Heartbeats, StepGuard
-from pld_nodes.graph import PROCESSES
+from pld.safety.watchdog import EarlyAnswer, Freshness, Heartbeats, StepGuard
+from pld_nodes.graph import BEATING, camera_node, heartbeat_topic, info_topic, stale_ns
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import GraphNode, run_node, sequence_of
 
 LOOK_S = 0.25
 SILENCE_S = 5.0
 GAP_NS = 500_000_000
-# Every node reports once a second. A hung learner or device moves nothing.
-BEAT_LIMIT_NS = 3_000_000_000
-WATCHED = {p.name for p in PROCESSES if p.is_node} - {"learner_node", "teleop_node"}
+SIGN_WITHIN_S = 0.1  # beside a graph on two busy cores signs came up to 42 ms after the state
 FILTER_CAUSES = ("not_finite", "absurd", "arm_not_finite", "left_workspace", "force_ceiling")
 SOLE_PUBLISHER = {"foreign_command": "arm/command", "foreign_choice": "arbitrator/choice"}
 
@@ -55,7 +56,8 @@ class SafetyNode(GraphNode):
         self._source = SingleSource()
         self._silence = TimeGuard(SILENCE_S)
         self._early: EarlyAnswer[Choice] = EarlyAnswer()
-        self._beats = Heartbeats(BEAT_LIMIT_NS)
+        self._beats = Heartbeats(max(1, round(SIGN_WITHIN_S * config.rate_hz)))
+        self._images = Freshness({camera_node(camera): stale_ns(camera) for camera in CAMERAS})
         self._arm: types.ArmState | None = None
         self._failsafe = Failsafe()
         self._commands = self._holds = 0
@@ -63,7 +65,10 @@ class SafetyNode(GraphNode):
         self._publish_status = self.publisher("safety/status").publish
         self.subscribe("arbitrator/choice", self._on_choice)
         self.subscribe("arm/state", self._on_state)
-        self.subscribe("/diagnostics", self._on_diagnostics)
+        for node in BEATING:
+            self.subscribe(heartbeat_topic(node), partial(self._on_beat, node))
+        for camera in CAMERAS:
+            self.subscribe(info_topic(camera), partial(self._on_image, camera_node(camera)))
         self.create_service(Trigger, "~/stop", self._on_stop)
         self.create_service(Trigger, "~/clear", self._on_clear)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -76,10 +81,10 @@ class SafetyNode(GraphNode):
             self._send(hold_command(before, "choice_missing"))
         self._arm = arm
         self._guard = self._guard.on_state(arm.step)
-        self._beats = self._beats.on_tracked(_tracked_ns(before, arm))
+        self._beats = self._beats.on_state(arm.step)
         self._note("robot_fault", present=arm.control_mode is types.ControlMode.FAULT)
         self._note("arm_state_lost", present=_is_gap(before, arm))
-        self._note("node_silent", present=bool(self._beats.silent))
+        self._note_silence(moved=arm.control_mode is types.ControlMode.TRACKING)
         for cause in SOLE_PUBLISHER:
             self._note(cause, present=self._is_shared(cause))
         early = self._early.due(arm.step)
@@ -114,10 +119,18 @@ class SafetyNode(GraphNode):
             self._note(cause, present=cause in command.reasons or cause in standing)
         self._send(hold_command(arm, withheld) if withheld else command)
 
-    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
-        for status in msg.status:
-            if status.name in WATCHED:
-                self._beats = self._beats.on_beat(status.name)
+    def _note_silence(self, *, moved: bool) -> None:
+        """A silence begins while commands move the arm, and lasts until the node works again."""
+        silent, told = self._silent, "node_silent" in self._failsafe.active
+        if silent and moved and not told:
+            self.get_logger().warning(f"silent: {', '.join(silent)}")
+        self._note("node_silent", present=bool(silent) and (moved or told))
+
+    def _on_beat(self, node: str, msg: UInt64) -> None:
+        self._beats = self._beats.on_beat(node, int(msg.data))
+
+    def _on_image(self, node: str, msg: CameraInfo) -> None:
+        self._images = self._images.on_stamp(node, messages.nanoseconds(msg.header.stamp))
 
     def _look_for_silence(self) -> None:
         """Notice in steady time that a moving arm tells no state any more.
@@ -143,7 +156,7 @@ class SafetyNode(GraphNode):
         action = failsafe.CAUSES[cause].action
         if cause in self._failsafe.latched:
             self.get_logger().error(f"{cause}: {action.name.lower()}, latched")
-        if action >= Action.STOP and self._arm is not None:
+        if (action >= Action.STOP or cause == "node_silent") and self._arm is not None:
             self._send(hold_command(self._arm, cause))
 
     def _send(self, command: types.Command) -> None:
@@ -184,6 +197,10 @@ class SafetyNode(GraphNode):
         return response
 
     @property
+    def _silent(self) -> tuple[str, ...]:
+        return self._beats.silent + self._images.stale(self._t_ns)
+
+    @property
     def _t_ns(self) -> int:
         return 0 if self._arm is None else self._arm.t_ns
 
@@ -200,19 +217,15 @@ class SafetyNode(GraphNode):
             refused=self._guard.refused,
             unanswered=self._guard.unanswered,
             cleared=self._failsafe.cleared,
-            silent=" ".join(self._beats.silent),
+            silent=" ".join(self._silent),
         )
-
-
-def _tracked_ns(before: types.ArmState | None, arm: types.ArmState) -> int:
-    """Robot time from `before` to `arm` in which commands moved the arm."""
-    tracking = before is not None and before.control_mode is types.ControlMode.TRACKING
-    return arm.t_ns - before.t_ns if tracking and before is not None else 0
 
 
 def _is_gap(before: types.ArmState | None, arm: types.ArmState) -> bool:
     """Whether robot time leapt while the arm was tracking: the driver hung, the arm did not."""
-    return _tracked_ns(before, arm) > GAP_NS
+    if before is None or before.control_mode is not types.ControlMode.TRACKING:
+        return False
+    return arm.t_ns - before.t_ns > GAP_NS
 
 
 def main() -> None:

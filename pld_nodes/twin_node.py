@@ -47,6 +47,7 @@ class TwinNode(GraphNode):
         self._operators = {name: self.create_client(Trigger, name) for name in (RECOVER, CLEAR)}
         self._unattended = config.unattended
         self.subscribe("safety/status", self._on_status)
+        self._beat = self.heartbeat()
         self.subscribe("arm/state", self._on_state)
 
     def _on_reset(
@@ -64,6 +65,7 @@ class TwinNode(GraphNode):
         self._latched = tuple(msg.latched)
 
     def _on_state(self, msg: ArmState) -> None:
+        self._beat(msg.step)
         t_ns = messages.nanoseconds(msg.header.stamp)
         if t_ns - self._reported_ns >= REPORT_NS:
             self._reported_ns = t_ns

@@ -40,29 +40,50 @@ class StepGuard:
 
 @dataclass(frozen=True)
 class Heartbeats:
-    """Which nodes fell silent while commands moved the arm; who never spoke is not missed.
+    """Which nodes fell silent: each owes a sign for a control step within `steps` later ones.
 
-    Only robot time [ns] in which the arm tracked counts: nodes that report at control steps have
-    nothing to report during a reset. A hold, which ends tracking, does not end a silence either.
+    Where no step begins, as while the driver takes the arm home, nothing is owed. Who never spoke
+    is not missed.
     """
 
-    limit_ns: int
-    tracked_ns: int = 0
-    heard_ns: Mapping[str, int] = field(default_factory=dict)
+    steps: int
+    begun: tuple[int, ...] = ()
+    heard: Mapping[str, int] = field(default_factory=dict)
 
-    def on_tracked(self, elapsed_ns: int) -> Heartbeats:
-        """The arm was moved by commands for another `elapsed_ns`."""
-        return replace(self, tracked_ns=self.tracked_ns + elapsed_ns)
+    def on_state(self, step: int) -> Heartbeats:
+        """A control step began; signs for the one that began `steps` before it are due."""
+        return replace(self, begun=(*self.begun, step)[-1 - self.steps :])
 
-    def on_beat(self, name: str) -> Heartbeats:
-        """`name` spoke."""
-        return replace(self, heard_ns={**self.heard_ns, name: self.tracked_ns})
+    def on_beat(self, name: str, step: int) -> Heartbeats:
+        """`name` has done its work of a control step."""
+        return replace(self, heard={**self.heard, name: step})
 
     @property
     def silent(self) -> tuple[str, ...]:
-        """Names not heard of for more than the limit, in alphabetical order."""
-        oldest_ns = self.tracked_ns - self.limit_ns
-        return tuple(sorted(name for name, at_ns in self.heard_ns.items() if at_ns < oldest_ns))
+        """Names that owe a sign, in alphabetical order."""
+        if len(self.begun) <= self.steps:
+            return ()
+        return tuple(sorted(name for name, step in self.heard.items() if step < self.begun[0]))
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """How old the newest word of each stream is, in robot time [ns]; who never spoke is not missed.
+
+    `limits_ns` holds the largest age by name.
+    """
+
+    limits_ns: Mapping[str, float]
+    newest_ns: Mapping[str, int] = field(default_factory=dict)
+
+    def on_stamp(self, name: str, stamp_ns: int) -> Freshness:
+        """Something measured at `stamp_ns` came."""
+        return replace(self, newest_ns={**self.newest_ns, name: stamp_ns})
+
+    def stale(self, t_ns: int) -> tuple[str, ...]:
+        """Names whose newest word is too old at `t_ns`, in alphabetical order."""
+        newest = self.newest_ns.items()
+        return tuple(sorted(n for n, at_ns in newest if t_ns - at_ns > self.limits_ns[n]))
 
 
 @dataclass(frozen=True)

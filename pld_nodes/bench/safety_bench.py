@@ -69,11 +69,11 @@ class Session:
     last_kill: tuple[Fault, Trial] | None = None
     over: bool = False
 
-    def run(self, robot_ip: str) -> None:
+    def run(self, launch: Sequence[str]) -> None:
         """Start the graph, let the script play beside it, and wind everything up."""
         with tempfile.TemporaryDirectory(prefix="pld-bench-") as folder:
             arguments = ["policy:=sweep", "episodes:=1000", "horizon_s:=120"]
-            arguments += [f"output_dir:={folder}", f"robot_ip:={robot_ip}"]
+            arguments += [f"output_dir:={folder}", *launch]
             parameters = parse_arguments(Deployment.SIM, arguments)
             with FaultWatcher(parameters.namespace) as watcher:
                 run = prepare(parameters, Deployment.SIM)
@@ -252,7 +252,7 @@ def normal_running(seconds: float) -> Fault:
 def measure(
     faults: Sequence[Fault],
     trials: int,
-    robot_ip: str,
+    launch: Sequence[str],
     limits: SafetyLimits,
     say: Say,
     budget_s: float = float("inf"),
@@ -260,8 +260,8 @@ def measure(
 ) -> list[Trial]:
     """Inject every fault `trials` times in a mixed order; no new run after `budget_s` of wall time.
 
-    A run ends when a node is killed, or when safety refuses to clear a cause once more. `keep` is
-    handed the trials so far after every run.
+    A run ends when a node is killed, or when safety refuses to clear a cause once more. `launch`
+    holds further launch arguments of every run; `keep` is handed the trials so far after each.
     """
     rng = random.Random(0)
     ends = [f for f in faults if f.ends_run for _ in range(trials)]
@@ -274,7 +274,7 @@ def measure(
     while (others or ends) and time.monotonic() < until:
         batch = [*others[:PER_RUN], *ends[:1]]
         session = Session(list(batch), limits, rng, say)
-        session.run(robot_ip)
+        session.run(launch)
         done += session.trials
         keep(done)
         left = session.queue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,7 @@ def bench_safety(
     normal_s: Annotated[float, typer.Option(help="robot time [s] without faults")] = 60.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
     robot_ip: Annotated[str, typer.Option(help="loopback address of the twin")] = "127.0.0.1",
+    rate_hz: Annotated[float, typer.Option(help="control rate [Hz]")] = 20.0,
 ) -> None:
     """Inject faults into the graph: detected, time to hold, travel, false stops."""
     from pld.safety.limits import load_limits
@@ -39,24 +41,33 @@ def bench_safety(
         raise ConfigError.unknown("fault", only, (f.name for f in FAULTS))
     normal = [normal_running(normal_s)] if normal_s > 0 else []
     limits = load_limits(share_path(LIMITS))
+    launch = (f"robot_ip:={robot_ip}", f"rate_hz:={rate_hz:g}")
+    say = _teller()
+    calm: list[Trial] = measure(normal, 1, launch, limits, say) if normal else []
 
+    def rows(done: list[Trial]) -> list[safety_table.Row]:
+        return safety_table.rows([*normal, *faults], [*calm, *done], rate_hz)
+
+    def keep(done: list[Trial]) -> None:
+        if json_file is not None:
+            safety_table.save(rows(done), json_file)
+
+    done = measure(faults, trials, launch, limits, say, budget_s, keep)
+    keep(done)
+    found = rows(done)
+    safety_table.show(found, console)
+    raise typer.Exit(0 if all(row.met for row in found) else EXIT_MISSED)
+
+
+def _teller() -> Callable[[str, str], None]:
+    """Prints who said what, and how many seconds after now."""
     began = time.monotonic()
 
     def say(name: str, line: str) -> None:
         after_s = time.monotonic() - began
         console.print(f"{after_s:6.0f} s {name}: {line}", markup=False, highlight=False)
 
-    calm: list[Trial] = measure(normal, 1, robot_ip, limits, say) if normal else []
-
-    def keep(done: list[Trial]) -> None:
-        if json_file is not None:
-            safety_table.save(safety_table.rows([*normal, *faults], [*calm, *done]), json_file)
-
-    done = measure(faults, trials, robot_ip, limits, say, budget_s, keep)
-    keep(done)
-    found = safety_table.rows([*normal, *faults], [*calm, *done])
-    safety_table.show(found, console)
-    raise typer.Exit(0 if all(row.met for row in found) else EXIT_MISSED)
+    return say
 
 
 def bench_safety_page(

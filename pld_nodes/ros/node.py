@@ -20,6 +20,7 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
+from std_msgs.msg import UInt64
 
 from pld.config import from_mapping
 from pld.errors import ConfigError, PldError
@@ -119,6 +120,11 @@ class GraphNode(Node):
             raw=raw,
             event_callbacks=None if on_silence is None else _silence_events(on_silence),
         )
+
+    def heartbeat(self) -> Callable[[int], None]:
+        """What tells the safety node that this node has done its work of a control step."""
+        publisher = self.publisher(graph.heartbeat_topic(self.get_name()))
+        return lambda step: publisher.publish(UInt64(data=step))
 
     def diagnose(self, t_ns: int, level: int, message: str, **values: object) -> None:
         """Publish this node's diagnostics, stamped on the graph clock."""

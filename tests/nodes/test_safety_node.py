@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,10 +23,11 @@ from tests.nodes.recorder_graph import environment_of, stop
 environment.prepare()
 
 import rclpy  # noqa: E402
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from pld_interfaces.msg import ArmCommand, ArmState, Choice, SafetyStatus  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from sensor_msgs.msg import CameraInfo  # noqa: E402
+from std_msgs.msg import UInt64  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from pld_nodes.ros import messages  # noqa: E402
@@ -33,6 +35,7 @@ from pld_nodes.ros.node import qos_profile  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_Q_RAD = np.array([0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4])
+FAR_AHEAD = 2**60  # a step or a time [ns]
 MODEST = (0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -62,6 +65,14 @@ class Beside:
 
     def _publisher(self, kind, name: str):
         return self.node.create_publisher(kind, name, qos_profile(graph.topic(name).qos))
+
+    @contextmanager
+    def other(self, kind, name: str):
+        """Another node's publisher, matched."""
+        publisher = self._publisher(kind, name)
+        assert self.wait(lambda: publisher.get_subscription_count() > 0)
+        yield publisher
+        self.node.destroy_publisher(publisher)
 
     def close(self) -> None:
         self.executor.shutdown()
@@ -214,48 +225,43 @@ def test_a_choice_for_a_step_far_ahead_is_never_executed(beside: Beside) -> None
     assert beside.wait(lambda: any(c.step == ahead for c in beside.commands))
 
 
-def test_strangers_on_diagnostics_are_not_missed(beside: Beside) -> None:
-    publisher = beside._publisher(DiagnosticArray, "/diagnostics")
-    assert beside.wait(lambda: publisher.get_subscription_count() > 0)
-    publisher.publish(DiagnosticArray(status=[DiagnosticStatus(name="joy_node")]))
+def test_a_node_that_falls_silent_holds_the_arm_until_it_works_again(beside: Beside) -> None:
     tracking = {"control_mode": types.ControlMode.TRACKING}
-    began_ns = beside.state.t_ns
-    while beside.state.t_ns - began_ns < 5_000_000_000:
-        assert not beside.turn(**tracking).hold
-    beside.node.destroy_publisher(publisher)
+    with beside.other(UInt64, graph.heartbeat_topic("recorder_node")) as beat:
+        beside.turn(**tracking)
+        last = beside.state.step
+        beat.publish(UInt64(data=last))
+        assert beside.wait(lambda: beside.turn(**tracking).hold)
+        assert beside.state.step >= last + 3
+        holding = beside.turn(control_mode=types.ControlMode.HOLDING)
+        assert list(holding.reasons) == ["node_silent"]
+        assert not beside.turn(source=types.ActionSource.HUMAN, **tracking).hold
+        beat.publish(UInt64(data=FAR_AHEAD))
+        assert beside.wait(lambda: not beside.turn(**tracking).hold)
 
 
-def test_a_node_that_falls_silent_holds_the_arm_until_it_reports_again(beside: Beside) -> None:
-    publisher = beside._publisher(DiagnosticArray, "/diagnostics")
-    assert beside.wait(lambda: publisher.get_subscription_count() > 0)
-    report = DiagnosticArray(status=[DiagnosticStatus(name="recorder_node")])
+def test_nobody_is_missed_while_no_command_moves_the_arm_nor_for_a_reset(beside: Beside) -> None:
+    with beside.other(UInt64, graph.heartbeat_topic("recorder_node")) as beat:
+        beside.turn(control_mode=types.ControlMode.TRACKING)
+        beat.publish(UInt64(data=beside.state.step))
+        assert not beside.turn(control_mode=types.ControlMode.RESETTING).hold
+        beside.arm.t_ns += 20_000_000_000
+        for _ in range(10):
+            assert not beside.turn(control_mode=types.ControlMode.HOLDING).hold
+        beat.publish(UInt64(data=FAR_AHEAD))
+
+
+def test_a_camera_that_falls_silent_holds_the_arm_until_its_next_image(beside: Beside) -> None:
     tracking = {"control_mode": types.ControlMode.TRACKING}
-    beside.turn(**tracking)
-    publisher.publish(report)
-    began_ns, command = beside.state.t_ns, beside.turn(**tracking)
-    while not command.hold and beside.state.t_ns - began_ns < 10_000_000_000:
-        command = beside.turn(**tracking)
-    silent_s = (beside.state.t_ns - began_ns) / 1e9
-    assert list(command.reasons) == ["node_silent"]
-    assert 3.0 < silent_s < 3.5
-    holding = beside.turn(control_mode=types.ControlMode.HOLDING)
-    assert list(holding.reasons) == ["node_silent"]
-    assert not beside.turn(source=types.ActionSource.HUMAN, **tracking).hold
-    publisher.publish(report)
-    assert beside.wait(lambda: not beside.turn(**tracking).hold)
-    beside.node.destroy_publisher(publisher)
-
-
-def test_nobody_is_missed_for_the_time_of_a_reset(beside: Beside) -> None:
-    publisher = beside._publisher(DiagnosticArray, "/diagnostics")
-    assert beside.wait(lambda: publisher.get_subscription_count() > 0)
-    beside.turn(control_mode=types.ControlMode.TRACKING)
-    publisher.publish(DiagnosticArray(status=[DiagnosticStatus(name="recorder_node")]))
-    beside.turn(control_mode=types.ControlMode.RESETTING)
-    beside.arm.t_ns += 20_000_000_000
-    commands = [beside.turn(control_mode=types.ControlMode.TRACKING) for _ in range(20)]
-    assert not any(c.hold for c in commands)
-    beside.node.destroy_publisher(publisher)
+    with beside.other(CameraInfo, graph.info_topic("wrist")) as camera:
+        taken_ns = beside.state.t_ns
+        camera.publish(CameraInfo(header=messages.header(taken_ns)))
+        assert beside.wait(lambda: beside.turn(**tracking).hold)
+        assert list(beside.turn(**tracking).reasons) == ["node_silent"]
+        assert beside.state.t_ns - taken_ns > graph.stale_ns("wrist")
+        assert not beside.turn(source=types.ActionSource.HUMAN, **tracking).hold
+        camera.publish(CameraInfo(header=messages.header(FAR_AHEAD)))
+        assert beside.wait(lambda: not beside.turn(**tracking).hold)
 
 
 def test_a_fault_of_the_arm_stays_in_force_after_it_has_gone(beside: Beside) -> None:

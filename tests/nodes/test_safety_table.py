@@ -41,54 +41,59 @@ def test_every_fault_has_a_name_of_its_own() -> None:
     ],
 )
 def test_the_bar_is_every_trial_noticed_and_held_in_time(trials: list[Trial], met: bool) -> None:
-    (row,) = safety_table.rows([fault()], trials)
+    (row,) = safety_table.rows([fault()], trials, 20.0)
     assert row.met is met
     assert row.trials == len(trials)
 
 
+def test_at_a_slow_rate_the_bar_is_two_control_periods() -> None:
+    assert safety_table.rows([fault()], [trial(200.0)], 10.0)[0].met
+    assert not safety_table.rows([fault()], [trial(200.1)], 10.0)[0].met
+
+
 def test_a_command_executed_after_a_final_hold_misses_the_bar() -> None:
     calm, late = trial(20.0), Trial("a", True, 20.0, 8.0, 1.0, 0, moved_on=1)
-    (row,) = safety_table.rows([fault(is_final=True)], [calm])
+    (row,) = safety_table.rows([fault(is_final=True)], [calm], 20.0)
     assert row.met
     assert row.moved_on == 0
-    (row,) = safety_table.rows([fault(is_final=True)], [calm, late])
+    (row,) = safety_table.rows([fault(is_final=True)], [calm, late], 20.0)
     assert not row.met
     assert row.moved_on == 1
-    assert safety_table.rows([fault()], [calm])[0].moved_on is None
+    assert safety_table.rows([fault()], [calm], 20.0)[0].moved_on is None
 
 
 def test_false_stops_say_their_causes() -> None:
     stopped = Trial("a", True, 20.0, 8.0, 1.0, 2, stop_causes=("choice_missing", "choice_missing"))
-    (row,) = safety_table.rows([fault()], [trial(20.0), stopped])
+    (row,) = safety_table.rows([fault()], [trial(20.0), stopped], 20.0)
     assert row.cells()[-2] == "2 (choice_missing 2)"
     assert not row.met
 
 
 def test_motion_that_should_go_on_must_not_hold() -> None:
-    assert safety_table.rows([fault(moves=True)], [trial(NAN)])[0].met
-    assert not safety_table.rows([fault(moves=True)], [trial(30.0)])[0].met
+    assert safety_table.rows([fault(moves=True)], [trial(NAN)], 20.0)[0].met
+    assert not safety_table.rows([fault(moves=True)], [trial(30.0)], 20.0)[0].met
     named = fault(moves=True, causes=("workspace",))
-    assert safety_table.rows([named], [trial(NAN)])[0].cells()[-1] == "yes"
-    assert not safety_table.rows([named], [trial(NAN, detected=False)])[0].met
+    assert safety_table.rows([named], [trial(NAN)], 20.0)[0].cells()[-1] == "yes"
+    assert not safety_table.rows([named], [trial(NAN, detected=False)], 20.0)[0].met
 
 
 def test_a_moment_without_a_fault_is_not_called_a_success() -> None:
-    (row,) = safety_table.rows([fault(moves=True)], [trial(NAN, detected=False)])
+    (row,) = safety_table.rows([fault(moves=True)], [trial(NAN, detected=False)], 20.0)
     assert row.cells()[-1] == "too short to say"
     long = Trial("a", False, NAN, 8.0, safety_table.MIN_QUIET_S, 0)
-    (row,) = safety_table.rows([fault(moves=True)], [long])
+    (row,) = safety_table.rows([fault(moves=True)], [long], 20.0)
     assert row.cells()[-1] == "yes"
 
 
 def test_the_spread_is_of_the_trials_that_held() -> None:
-    (row,) = safety_table.rows([fault()], [trial(v) for v in (10.0, 30.0, 50.0, NAN)])
+    (row,) = safety_table.rows([fault()], [trial(v) for v in (10.0, 30.0, 50.0, NAN)], 20.0)
     assert (row.held, row.p50_ms, row.max_ms) == (3, 30.0, 50.0)
 
 
 def test_the_page_is_rewritten_between_its_marks_only(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{safety_table.BEGIN}\nold\n{safety_table.END}\nafter\n")
-    safety_table.save(safety_table.rows([fault()], [trial(20.0)]), tmp_path / "f.json")
+    safety_table.save(safety_table.rows([fault()], [trial(20.0)], 20.0), tmp_path / "f.json")
     document = json.loads((tmp_path / "f.json").read_text())
     for _ in range(2):
         safety_table.write_into(page, [document, document])

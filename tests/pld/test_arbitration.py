@@ -10,7 +10,7 @@ import pytest
 from pld.contract import is_sensible
 from pld.probing.arbitrator import NEVER, Offers, choose
 from pld.probing.episode import Episode, EpisodePlan, Want, begin, end, on_done, on_reward, on_step
-from pld.safety.watchdog import EarlyAnswer, Heartbeats, StepGuard
+from pld.safety.watchdog import EarlyAnswer, Freshness, Heartbeats, StepGuard
 from pld.types import ActionSource, ControlMode, EpisodeState, Outcome
 
 PLAN = EpisodePlan("run", 2, 100, horizon_s=1.0, rate_hz=20.0)
@@ -227,14 +227,33 @@ def test_an_unanswered_step_is_counted_once() -> None:
     assert guard.unanswered == 2
 
 
-def test_only_a_node_that_was_heard_and_fell_silent_is_missed() -> None:
-    assert Heartbeats(3_000).on_tracked(10**12).silent == ()
-    beats = Heartbeats(3_000).on_beat("b").on_beat("a").on_tracked(1_000).on_beat("c")
-    assert beats.on_tracked(2_000).silent == ()
-    late = beats.on_tracked(2_000).on_tracked(1)
+def test_a_sign_is_owed_for_every_step_before_the_next_begins() -> None:
+    assert Heartbeats(1).on_state(1).on_state(2).silent == ()
+    beats = Heartbeats(1).on_state(1).on_beat("b", 1).on_beat("a", 1).on_state(2).on_beat("c", 2)
+    assert beats.silent == ()
+    late = beats.on_state(3)
     assert late.silent == ("a", "b")
-    assert late.on_beat("a").silent == ("b",)
-    assert late.on_tracked(0).silent == ("a", "b")
+    assert late.on_beat("a", 2).silent == ("b",)
+    assert late.on_beat("a", 2).on_state(4).silent == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_nothing_is_owed_for_steps_that_did_not_begin(steps: int) -> None:
+    beats = Heartbeats(steps).on_state(1).on_beat("a", 1)
+    for step in range(400, 400 + steps):
+        beats = beats.on_state(step)
+        assert beats.silent == ()
+    assert beats.on_state(1000).silent == ("a",)
+
+
+def test_a_stream_is_stale_when_its_newest_word_is_older_than_its_own_limit() -> None:
+    streams = Freshness({"a": 100, "b": 50}).on_stamp("a", 1_000)
+    assert streams.stale(1_100) == ()
+    assert streams.stale(1_101) == ("a",)
+    both = streams.on_stamp("b", 1_040)
+    assert both.stale(1_095) == ("b",)
+    assert both.stale(10**9) == ("a", "b")
+    assert both.on_stamp("b", 1_060).stale(1_095) == ()
 
 
 def test_an_answer_that_overtook_its_state_waits_for_it_and_for_no_other() -> None:
