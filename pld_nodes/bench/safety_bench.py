@@ -125,7 +125,8 @@ class Session:
         void = 0
         while self.queue and self._until(lambda: self._moves(field_), MOVING_S):
             fault = self.queue[0]
-            trial = self._attempt(field_, fault)
+            normal = fault.name == NORMAL
+            trial = self._watch(field_, fault) if normal else self._attempt(field_, fault)
             if trial is None:
                 self.say("bench", f"{fault.name}: the arm held already; once more")
                 self._recovered(field_)
@@ -137,7 +138,8 @@ class Session:
             void = 0
             del self.queue[0]
             self.trials.append(trial)
-            self.say("bench", f"{fault.name}: {trial.to_hold_ms:.0f} ms, {trial.travel_mm:.1f} mm")
+            came_to = f"{trial.to_hold_ms:.0f} ms, {trial.travel_mm:.1f} mm"
+            self.say("bench", f"{fault.name}: {', '.join(trial.stop_causes) or came_to}")
             if fault.ends_run:
                 self.last_kill = (fault, trial)
                 return
@@ -153,6 +155,16 @@ class Session:
         if watcher.states and (watcher.states[-1].errors or watcher.latched):
             self._recovered(field_)
         return watcher.moving()
+
+    def _watch(self, field_: Field, fault: Fault) -> Trial:
+        """Inject nothing and count who held the arm; holds that were chosen are no stops."""
+        watcher, truth = field_.watcher, field_.truth
+        began_ns, first = truth.t_ns, len(watcher.statuses)
+        end_ns = began_ns + round(fault.window_s * 1e9)
+        self._until(lambda: truth.t_ns >= end_ns, fault.wall_s)
+        causes = _stops(watcher, first, len(watcher.statuses))
+        nan, quiet_s = float("nan"), (truth.t_ns - began_ns) / 1e9
+        return Trial(NORMAL, False, nan, nan, quiet_s, len(causes), stop_causes=causes)
 
     def _attempt(self, field_: Field, fault: Fault) -> Trial | None:
         """Let the arm move for a moment, inject, watch, undo; None when it did not move any more.
@@ -182,9 +194,6 @@ class Session:
         to_hold = float("nan") if held_ns is None else max(held_ns - start_ns, 0) / 1e6
         travel = self._travel_mm(fault, places)
         quiet_s = (start_ns - began_ns) / 1e9
-        if fault.name == NORMAL:
-            causes += _stops(watcher, sign.first_status, len(watcher.statuses))
-            quiet_s += (truth.t_ns - start_ns) / 1e9
         moved_on = sign.moved_on(end_ns) if fault.is_final else 0
         return Trial(
             fault.name, sign.is_seen(), to_hold, travel, quiet_s, len(causes), moved_on, causes
