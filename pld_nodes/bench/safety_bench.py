@@ -68,6 +68,7 @@ class Session:
     trials: list[Trial] = field(default_factory=list)
     last_kill: tuple[Fault, Trial] | None = None
     over: bool = False
+    interrupted: bool = False
 
     def run(self, launch: Sequence[str]) -> None:
         """Start the graph, let the script play beside it, and wind everything up."""
@@ -82,6 +83,7 @@ class Session:
                 script.start()
                 try:
                     supervisor.run()
+                    self.interrupted = script.is_alive()
                 except RunFailedError as error:
                     self.say("bench", str(error).split(";", maxsplit=1)[0])
                 finally:
@@ -271,6 +273,7 @@ def measure(
 
     A run ends when a node is killed, or when safety refuses to clear a cause once more. `launch`
     holds further launch arguments of every run; `keep` is handed the trials so far after each.
+    Raises KeyboardInterrupt when a run was interrupted.
     """
     rng = random.Random(0)
     ends = [f for f in faults if f.ends_run for _ in range(trials)]
@@ -286,6 +289,8 @@ def measure(
         session.run(launch)
         done += session.trials
         keep(done)
+        if session.interrupted:
+            raise KeyboardInterrupt
         left = session.queue
         others = [*others[PER_RUN:], *(f for f in left if not f.ends_run)]
         ends = [*ends[1:], *(f for f in left if f.ends_run)]
