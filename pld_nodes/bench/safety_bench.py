@@ -175,8 +175,7 @@ class Session:
         """
         watcher, truth = field_.watcher, field_.truth
         began_ns, calm = truth.t_ns, len(watcher.statuses)
-        deadline = self.rng.uniform(0.05, 0.6)
-        self._until(lambda: False, deadline)
+        self._until(lambda: False, self.rng.uniform(0.05, 0.6))
         if fault.homing:
             watcher.call("arbitrator_node/abort")
         self._until(watcher.going_home if fault.homing else watcher.moving, 10.0)
@@ -273,15 +272,14 @@ def measure(
 
     A run ends when a node is killed, or when safety refuses to clear a cause once more. `launch`
     holds further launch arguments of every run; `keep` is handed the trials so far after each.
-    Raises KeyboardInterrupt when a run was interrupted.
+    An interrupt ends the bench.
     """
     rng = random.Random(0)
     ends = [f for f in faults if f.ends_run for _ in range(trials)]
     others = [f for f in faults if not f.ends_run for _ in range(trials)]
     rng.shuffle(others)
     rng.shuffle(ends)
-    done: list[Trial] = []
-    empty = 0
+    done, empty = list[Trial](), 0
     until = time.monotonic() + budget_s
     while (others or ends) and time.monotonic() < until:
         batch = [*others[:PER_RUN], *ends[:1]]
