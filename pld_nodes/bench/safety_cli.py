@@ -22,7 +22,7 @@ console = wide_console()
 
 def bench_safety(
     trials: Annotated[int, typer.Option(help="injections of each fault")] = 3,
-    only: Annotated[str, typer.Option(help="faults whose names contain one of these words")] = "",
+    only: Annotated[str, typer.Option(help="faults' names or words of them, by comma")] = "",
     budget_s: Annotated[float, typer.Option(help="begin no new run after [s] of wall time")] = 1e9,
     normal_s: Annotated[float, typer.Option(help="robot time [s] without faults")] = 60.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
@@ -33,12 +33,9 @@ def bench_safety(
     from pld.safety.limits import load_limits
     from pld_nodes.bench import safety_table
     from pld_nodes.bench.safety_bench import Trial, measure, normal_running
-    from pld_nodes.bench.safety_faults import FAULTS
+    from pld_nodes.bench.safety_faults import chosen
 
-    words = [word.strip() for word in only.split(",") if word.strip()]
-    faults = [f for f in FAULTS if not words or any(word in f.name for word in words)]
-    if not faults:
-        raise ConfigError.unknown("fault", only, (f.name for f in FAULTS))
+    faults = chosen(only)
     normal = [normal_running(normal_s)] if normal_s > 0 else []
     limits = load_limits(share_path(LIMITS))
     launch = (f"robot_ip:={robot_ip}", f"rate_hz:={rate_hz:g}")

@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 
 from pld import types
+from pld.errors import ConfigError
 from pld.twin.control import ControlClient
 from pld_nodes.bench.fault_watcher import (
     Answers,
@@ -222,6 +223,23 @@ def _fill_disk(field: Field) -> None:
 
 MISSING = "choice_missing"
 NODES = tuple(p.name for p in PROCESSES if p.is_node)
+
+
+def chosen(only: str) -> list[Fault]:
+    """The faults that words by comma name, or whose names contain them; all where there is none.
+
+    Raises ConfigError for a word that fits no fault.
+    """
+    words = [word.strip() for word in only.split(",") if word.strip()]
+    wanted = {f.name for f in FAULTS} if not words else set()
+    for word in words:
+        named = {f.name for f in FAULTS if f.name == word}
+        found = named or {f.name for f in FAULTS if word in f.name}
+        if not found:
+            raise ConfigError.unknown("fault", word, (f.name for f in FAULTS))
+        wanted |= found
+    return [f for f in FAULTS if f.name in wanted]
+
 
 FAULTS: tuple[Fault, ...] = (
     Fault("service safety_node/stop", _stop_service, causes=("operator_stop",), is_final=True),

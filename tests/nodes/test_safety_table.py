@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pld.errors import ConfigError
-from pld_nodes.bench import safety_table
+from pld_nodes.bench import safety_faults, safety_table
 from pld_nodes.bench.safety_bench import Trial
 from pld_nodes.bench.safety_faults import FAULTS, Fault
 from pld_nodes.bench.truth_path import still_ns, travel_mm
@@ -44,6 +44,17 @@ def test_the_bar_is_every_trial_noticed_and_held_in_time(trials: list[Trial], me
     (row,) = safety_table.rows([fault()], trials, 20.0)
     assert row.met is met
     assert row.trials == len(trials)
+
+
+def test_a_word_chooses_the_fault_of_that_name_or_all_that_contain_it() -> None:
+    stop = "service safety_node/stop"
+    assert [f.name for f in safety_faults.chosen(stop)] == [stop]
+    found = {f.name for f in safety_faults.chosen("on the way home, SIGSTOP")}
+    assert {f"{stop} on the way home", "SIGSTOP vla_node"} < found
+    assert all("SIGSTOP" in name or "home" in name for name in found)
+    assert len(safety_faults.chosen("")) == len(safety_faults.FAULTS)
+    with pytest.raises(ConfigError, match="unknown fault 'nonsense'; valid: service safety_node"):
+        safety_faults.chosen("SIGSTOP,nonsense")
 
 
 def test_at_a_slow_rate_the_bar_is_two_control_periods() -> None:
