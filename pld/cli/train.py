@@ -68,7 +68,7 @@ def sft(
     ] = None,
     seed: Annotated[int, typer.Option(help="seed of batches and augmentation")] = 0,
     whole: Annotated[
-        bool, typer.Option("--whole", help="learn the base's prefix too, whatever the task")
+        bool, typer.Option("--whole", help="learn the base's prefix too, as in the paper")
     ] = False,
     json_file: JsonOption = None,
 ) -> None:
@@ -85,7 +85,7 @@ def sft(
 
     torch.set_num_threads(1)
     meter = RichMeter()
-    labels = "whole" if whole else "task"
+    labels = "whole" if whole else "specialist"
     with meter:
         rate_hz = load_checkpoint(start).rate_hz
         config = SftConfig(seed=seed, steps=steps or steps_for(tasks_in(episodes)))

@@ -152,15 +152,16 @@ def _episode_paths(folder: Path) -> list[Path]:
     return paths
 
 
-def specialist_part(episode: SftEpisode) -> SftEpisode | None:
-    """The steps from the takeover on, or None where the base reached the goal before it.
+def corrected_part(episode: SftEpisode) -> SftEpisode | None:
+    """The steps from the first that the specialist or a person chose; None where none did.
 
     The base's prefix leads the episode into states that the base gets itself into; as labels it
     teaches the hesitation that the specialist was trained to end.
     """
-    if episode.specialist_steps == 0:
+    corrected = np.isin(episode.source, (ActionSource.SPECIALIST, ActionSource.HUMAN))
+    if not corrected.any():
         return None
-    first = episode.takeover_step
+    first = int(corrected.argmax())
     return replace(episode, **{name: getattr(episode, name)[first:] for name in ARRAYS})
 
 

@@ -25,7 +25,7 @@ HELD_DECISIONS: dict[str, Any] = {
 # Over a policy that is already good, an actor as quick as the first round's does harm.
 LATER_SPECIALIST: dict[str, Any] = {"actor_learning_rate": 5e-5, "average_rate": 5e-4}
 LATER_DECISIONS = 1500
-LABELS = ("task", "specialist", "whole")
+LABELS = ("specialist", "whole")
 
 
 @dataclass(frozen=True)
@@ -33,30 +33,22 @@ class TaskSettings:
     """What a task's run is made of; measured, see docs/flywheel.md.
 
     So many `demonstrations` that the base succeeds on 30-60 % of the starts; a round's
-    `probing_episodes`, its steps of fine-tuning, and whether they are learned `whole`.
+    `probing_episodes` and its steps of fine-tuning.
     """
 
     demonstrations: int = 20
     probing_episodes: int = 100
     distill_steps: int = 1500
-    whole: bool = True
 
 
 TASK_SETTINGS = {
     "cube_pickup": TaskSettings(demonstrations=18, probing_episodes=150, distill_steps=2000),
-    "peg_insertion": TaskSettings(
-        demonstrations=8, probing_episodes=150, distill_steps=2000, whole=False
-    ),
+    "peg_insertion": TaskSettings(demonstrations=8, probing_episodes=150, distill_steps=2000),
 }
 
 
-def learned_whole(task: str, labels: str) -> bool:
-    """Whether the base's prefix of `task`'s probing episodes is learned from too."""
-    return labels == "whole" or (labels == "task" and settings_of(task).whole)
-
-
 def settings_of(task: str) -> TaskSettings:
-    """The settings of a task; for one that has none of its own, the paper's forms."""
+    """The settings of a task, or the usual ones."""
     return TASK_SETTINGS.get(task, TaskSettings())
 
 
@@ -79,8 +71,8 @@ class FlywheelConfig:
     A round keeps `probing_episodes` successes per task and fine-tunes on all rounds' episodes. A
     start that failed is tried again by a specialist that searches, `probing_tries` times in all:
     without that, successes come from where success is easy.
-    `labels` says which steps of a probing episode are learned from: the `specialist`'s, the `whole`
-    trajectory with the base's prefix as in the paper, or what the `task` does best with.
+    `labels` says which steps of a probing episode are learned from: the `specialist`'s, or the
+    `whole` trajectory with the base's prefix as in the paper.
     `chunk_horizon` steps are predicted and `execute_horizon` of them executed per inference.
     Where a task starts with a grasp, the specialist's bound of the gripper is HELD_GRIPPER_SCALE,
     and it decides as HELD_DECISIONS says.
@@ -100,7 +92,7 @@ class FlywheelConfig:
     base_sft: SftConfig = field(default_factory=SftConfig)
     distill_sft: SftConfig | None = None
     specialist: ResidualConfig = field(default_factory=ResidualConfig)
-    labels: str = "task"
+    labels: str = "specialist"
     specialists: int = 1
     rate_hz: float = 10.0
 

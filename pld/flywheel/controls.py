@@ -16,8 +16,7 @@ from pld.residual.config import control as residual_control
 
 ALPHAS = (0.0, 0.3, 0.6, 0.9)
 RESIDUAL_CONTROLS = ("rlpd", "no-base-data", "xi-one", "no-search")
-LABELLED = {"whole-trajectories": "whole", "specialist-labels": "specialist"}
-SFT_CONTROLS = ("extra-demonstrations", "specialist-only", *LABELLED, "alpha-sweep")
+SFT_CONTROLS = ("extra-demonstrations", "specialist-only", "whole-trajectories", "alpha-sweep")
 CONTROLS = (*SFT_CONTROLS, *RESIDUAL_CONTROLS)
 
 
@@ -39,8 +38,8 @@ def run_controls(wheel: Flywheel, names: Sequence[str]) -> None:
             _extra_demonstrations(wheel)
         elif name == "specialist-only":
             _probing_control(wheel, name, 0.0, wheel.config.rounds)
-        elif name in LABELLED:
-            _other_labels(wheel, name, LABELLED[name])
+        elif name == "whole-trajectories":
+            _whole_trajectories(wheel)
         elif name == "alpha-sweep":
             for alpha in ALPHAS:
                 _probing_control(wheel, f"alpha-{alpha:g}", alpha, 1)
@@ -60,11 +59,11 @@ def _extra_demonstrations(wheel: Flywheel) -> None:
     _distill_and_evaluate(wheel, name, episodes, config.rounds, "whole")
 
 
-def _other_labels(wheel: Flywheel, control: str, labels: str) -> None:
-    """SFT of the base on the rounds' own episodes, labelled in one way for every task."""
+def _whole_trajectories(wheel: Flywheel) -> None:
+    """SFT of the base on the rounds' own episodes, the base's prefix included as in the paper."""
     rounds = wheel.config.rounds
     folders = wheel.probing_folders(rounds)
-    _distill_and_evaluate(wheel, f"control-{control}", folders, rounds, labels)
+    _distill_and_evaluate(wheel, "control-whole-trajectories", folders, rounds, "whole")
 
 
 def _probing_control(wheel: Flywheel, control: str, alpha: float, rounds: int) -> None:

@@ -12,13 +12,12 @@ from pld.base_policy.builtin_checkpoint import load_checkpoint, save_checkpoint
 from pld.base_policy.builtin_network import NetworkConfig, vocabulary_of
 from pld.base_policy.builtin_training import BuiltinTrainer, copy_network, fresh_network
 from pld.distill.dataset import SftDataset
-from pld.distill.episodes import SftEpisode, read_episodes, specialist_part, write_episode
+from pld.distill.episodes import SftEpisode, corrected_part, read_episodes, write_episode
 from pld.distill.sft import SftConfig, fine_tune
 from pld.errors import ConfigError
 from pld.evaluation.results import EpisodeResult, Evaluation
 from pld.files import read_json, write_json_atomically
 from pld.flywheel.collecting import collect_successes
-from pld.flywheel.config import learned_whole
 from pld.flywheel.rolling import Cast, Rolled, Specialist, roll, specialist_env
 from pld.flywheel.stage import Meter, Work
 from pld.flywheel.world import World
@@ -77,18 +76,15 @@ def distill(
     config: SftConfig,
     rate_hz: float,
     meter: Meter,
-    labels: str = "task",
+    labels: str = "specialist",
 ) -> dict[str, Any]:
     """Fine-tune the policy `start` on recorded successes; the original file is not touched.
 
-    `labels` as FlywheelConfig's: of some episodes only what the specialist did is learned from.
+    `labels` as FlywheelConfig's: only what the specialist did is learned from, or all of it.
     """
     checkpoint = load_checkpoint(start)
-    kept = [
-        part
-        for episode in _episodes(episodes)
-        if (part := episode if learned_whole(episode.task, labels) else specialist_part(episode))
-    ]
+    found = _episodes(episodes)
+    kept = found if labels == "whole" else [p for e in found if (p := corrected_part(e))]
     dataset = SftDataset(kept, checkpoint.network.config.chunk_horizon)
     trainer = BuiltinTrainer(copy_network(checkpoint.network), bf16=config.bf16)
     return _fine_tune(folder, trainer, dataset, config, rate_hz, meter)

@@ -13,10 +13,10 @@ from pld.augmentation import Augmentation
 from pld.base_policy.builtin_training import BuiltinTrainer, copy_network
 from pld.distill.dataset import SftDataset
 from pld.distill.episodes import (
+    corrected_part,
     episode_path,
     read_episode,
     read_episodes,
-    specialist_part,
     successes,
     write_episode,
 )
@@ -67,15 +67,24 @@ def test_only_successes_are_distilled() -> None:
     assert [e.seed for e in kept] == [1, 3]
 
 
-def test_the_specialists_part_begins_at_the_takeover_and_is_nothing_without_one() -> None:
+def test_what_is_learned_from_begins_at_the_takeover_and_is_nothing_without_one() -> None:
     source = np.array([1] * 5 + [2] * 7, np.uint8)
     whole = replace(episode(3), source=source, takeover_step=5)
-    part = specialist_part(whole)
+    part = corrected_part(whole)
     assert part is not None
     assert (part.source == 2).all()
     np.testing.assert_array_equal(part.executed, whole.executed[5:])
     np.testing.assert_array_equal(part.images, whole.images[5:])
-    assert specialist_part(episode(3)) is None
+    assert corrected_part(episode(3)) is None
+
+
+def test_what_a_person_did_is_learned_from_without_any_specialist() -> None:
+    helped = replace(episode(3), source=np.array([1] * 4 + [3] * 3 + [1] * 5, np.uint8))
+    part = corrected_part(helped)
+    assert part is not None
+    np.testing.assert_array_equal(part.source, [3] * 3 + [1] * 5)
+    shown = replace(episode(3), source=np.full(12, 3, np.uint8))
+    assert len(corrected_part(shown) or ()) == 12
 
 
 def test_a_chunk_holds_the_executed_actions_from_its_frame_on() -> None:
