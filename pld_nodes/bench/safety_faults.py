@@ -22,7 +22,7 @@ from pld_nodes.bench.fault_watcher import (
     command_ahead,
 )
 from pld_nodes.bench.truth_path import TruthPath
-from pld_nodes.graph import PROCESSES
+from pld_nodes.graph import Deployment, processes
 from pld_nodes.supervisor import Supervisor
 
 UP = np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0])
@@ -222,7 +222,7 @@ def _fill_disk(field: Field) -> None:
 
 
 MISSING = "choice_missing"
-NODES = tuple(p.name for p in PROCESSES if p.is_node)
+NODES = tuple(p.name for p in processes(Deployment.SIM) if p.is_node)
 
 
 def chosen(only: str) -> list[Fault]:

@@ -46,6 +46,12 @@ def test_the_bar_is_every_trial_noticed_and_held_in_time(trials: list[Trial], me
     assert row.trials == len(trials)
 
 
+def test_only_nodes_of_the_benchs_own_run_are_killed() -> None:
+    killed = {f.kills for f in FAULTS if f.kills}
+    assert {"recorder_node", "twin_node", "safety_node"} < killed
+    assert not killed & {"residual_node", "learner_node", "teleop_node"}
+
+
 def test_a_word_chooses_the_fault_of_that_name_or_all_that_contain_it() -> None:
     stop = "service safety_node/stop"
     assert [f.name for f in safety_faults.chosen(stop)] == [stop]
