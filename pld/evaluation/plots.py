@@ -53,15 +53,16 @@ def region_plot(evaluations: Sequence[Evaluation]) -> bytes:
 
 
 def runs_plot(runs: Mapping[str, Mapping[str, Rate]]) -> bytes:
-    """Policies of several runs of one task side by side: one group per policy, one bar per run."""
+    """Policies of several runs of one task: a group per policy, a bar for each run that has it."""
     policies = list(dict.fromkeys(name for rates in runs.values() for name in rates))
-    figure, axes = plt.subplots(figsize=(2 + 0.35 * len(policies) * (len(runs) + 1), 3.6))
-    width = 0.8 / max(len(runs), 1)
-    for i, rates in enumerate(runs.values()):
-        for x, name in enumerate(policies):
-            place = x - 0.4 + width * (i + 0.5)
-            _bar(axes, place, rates.get(name, Rate(0, 0)), colour_of(name), 0.9 * width)
-    axes.set_xticks(range(len(policies)), [_wrapped(name) for name in policies], fontsize=8)
+    groups = [[rates[name] for rates in runs.values() if name in rates] for name in policies]
+    widths = [max(len(group), 2) + 1 for group in groups]
+    figure, axes = plt.subplots(figsize=(1.5 + 0.26 * sum(widths), 3.6))
+    middles = np.cumsum(widths) - np.array(widths) / 2
+    for name, group, middle in zip(policies, groups, middles, strict=True):
+        for i, rate in enumerate(group):
+            _bar(axes, middle + i - (len(group) - 1) / 2, rate, colour_of(name), 0.9)
+    axes.set_xticks(middles, [_wrapped(name) for name in policies], fontsize=7)
     return _finished(figure, axes)
 
 
