@@ -62,7 +62,8 @@ def _task_section(report: Report, task: str) -> list[str]:
     parts += [_image(success_plot(evaluations), "png")]
     whole = [e for e in evaluations if not policy_and_region(e.name)[1]]
     main = [e for e in whole if not e.name.startswith("control-alpha")]
-    parts += [_image(region_plot(main), "png"), _rate_table(evaluations)]
+    parts += [_image(region_plot(main), "png")] if main else []
+    parts += [_rate_table(evaluations)]
     return parts + _films([f for f in report.films if f.task == task])
 
 
