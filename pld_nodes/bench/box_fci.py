@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 from pld.config import load_yaml
+from pld.errors import RobotError
 from pld.robots.franka import FrankaArm
 from pld.robots.franka_config import FrankaConfig
 from pld.twin.control import ControlClient
@@ -15,6 +16,7 @@ from pld.types import ArmState, Command, ControlMode
 from pld_nodes.share import share_path
 
 ARM_CONFIG = "launch/config/arm_twin.yaml"
+ATTEMPTS = 3
 
 
 @dataclass
@@ -26,10 +28,19 @@ class FciArm:
     seed: int
 
     def reset(self) -> ArmState:
-        """Recover the arm if it stopped, take it home and lay the scene anew."""
-        if self.driver.fault:
-            self.driver.recover()
-        self.driver.reset()
+        """Recover the arm if it stopped, take it home and lay the scene anew.
+
+        It may stop again on its way out of what it stood in; an operator tries again, too.
+        """
+        for attempt in range(ATTEMPTS):
+            if self.driver.fault:
+                self.driver.recover()
+            try:
+                self.driver.reset()
+                break
+            except RobotError:
+                if attempt == ATTEMPTS - 1:
+                    raise
         self.scene.call("reset", task="cube_pickup", seed=self.seed)
         return self.driver.wait_step()
 
