@@ -8,7 +8,7 @@ namespace of the run.
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from pld.contract import CAMERAS
@@ -128,8 +128,8 @@ def _camera_topics(camera: str) -> tuple[Topic, ...]:
 
 
 def _heartbeat(node: str) -> Topic:
-    row = Topic(heartbeat_topic(node), "std_msgs/msg/UInt64", node, ("safety_node",), (), STREAM)
-    return replace(row, recorded=False)
+    kind, reader = "std_msgs/msg/UInt64", ("safety_node",)
+    return Topic(heartbeat_topic(node), kind, node, reader, qos=STREAM, recorded=False)
 
 
 PLD = "pld_interfaces/msg"

@@ -147,8 +147,9 @@ def curve(
     met = first_reaching(points, aim)
     best = max(points, key=lambda p: p.successes)
     rows = {"first window": points[0], f"first with {aim:.0%}": met, "best": best}
+    rows["last"] = points[-1]
     table = PlainTable("moment", "episode", "robot minutes", "success (95 % interval)")
-    for name, point in {**rows, "last": points[-1]}.items():
+    for name, point in rows.items():
         if point is None:
             table.add_row(name, "", "", "not reached")
             continue
