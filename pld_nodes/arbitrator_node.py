@@ -209,6 +209,8 @@ class ArbitratorNode(GraphNode):
         ):
             self.get_logger().info(f"episode {self._describe()}")
             self._publish_status()
+        if before.state is EpisodeState.RUNNING and not self._runs():
+            self._answer(Offers())
 
     def _fail(self, reason: str) -> None:
         self.get_logger().error(reason)

@@ -109,12 +109,12 @@ def _killed(node: str) -> Fault:
     )
 
 
-def _policy(name: str, answers: Callable[[], Answers], *causes: str, **options: object) -> Fault:
-    """The base policy is silenced and another answers in its place."""
+def _policy(name: str, answers: Callable[[int], Answers], *causes: str, **options: object) -> Fault:
+    """The base policy is silenced and another answers in its place; it is told the robot time."""
 
     def inject(field: Field) -> None:
         field.signal("vla_node", signal.SIGSTOP)
-        field.watcher.answers = answers()
+        field.watcher.answers = answers(field.truth.t_ns)
 
     def undo(field: Field) -> None:
         field.watcher.answers = None
@@ -123,19 +123,24 @@ def _policy(name: str, answers: Callable[[], Answers], *causes: str, **options: 
     return Fault(f"policy: {name}", inject, undo, causes, **options)  # type: ignore[arg-type]
 
 
-def _always(action: types.Array) -> Answers:
+def _always(action: types.Array, _: int) -> Answers:
     return lambda arm: [base_action(arm.step, action)]
 
 
-def _stale() -> Answers:
+def _stale(_: int) -> Answers:
     return lambda arm: [base_action(arm.step - 3, UP)]
 
 
-def _swapped() -> Answers:
-    """Answers in the wrong order: to every second step, the newer one first."""
+def _swapped(since_ns: int) -> Answers:
+    """Answers in the wrong order: to every second step, the newer one first.
+
+    They begin with the first step after `since_ns`; the one before may have its answer already.
+    """
     kept: list[types.BaseAction] = []
 
     def answers(arm: types.ArmState) -> list[types.BaseAction]:
+        if arm.t_ns <= since_ns:
+            return []
         kept.append(base_action(arm.step, UP))
         if len(kept) < 2:
             return []

@@ -333,3 +333,14 @@ def test_two_operators_at_a_time_move_nothing_until_one_is_gone(world: World) ->
     assert world.human_step(deadman=False).source == Choice.HOLD
     assert world.call("resume").success
     assert world.policy_step().source == Choice.BASE
+
+
+def test_the_step_in_which_an_episode_ends_is_answered_with_a_hold(world: World) -> None:
+    world.policy_step()
+    step = world.state()
+    world.pause()
+    assert step not in world.choices
+    assert world.call("abort").success
+    assert world.chosen(step).source == Choice.HOLD
+    world.base(step)
+    world.pause()
