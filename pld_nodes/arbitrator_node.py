@@ -15,6 +15,7 @@ from pld_interfaces.msg import (
     Reward,
     SafetyStatus,
 )
+from rclpy.duration import Duration
 from std_srvs.srv import Trigger
 
 from pld.errors import ConfigError
@@ -33,6 +34,8 @@ from pld_nodes.override import Desk, Override
 from pld_nodes.plan import ArbitratorConfig, make_plan
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import EXIT_FAILED, GraphNode, run_node
+
+LAST_WORD_S = 0.2
 
 
 class ArbitratorNode(GraphNode):
@@ -56,7 +59,7 @@ class ArbitratorNode(GraphNode):
         replies = Replies(self._done, self._fail)
         self._errands = Errands(self, config.task, config.scene, replies)
         self._publish_choice = self.publisher("arbitrator/choice").publish
-        self._publish_episode = self.publisher("episode").publish
+        self._told = self.publisher("episode")
         self.subscribe("arm/state", self._on_state)
         self.subscribe("base/action", self._on_base_action)
         self.subscribe("residual/action", self._on_residual_action)
@@ -237,7 +240,7 @@ class ArbitratorNode(GraphNode):
         episode = self._episode
         if episode.want in PREPARING or episode.index < 0:
             return
-        self._publish_episode(
+        self._told.publish(
             EpisodeStatus(
                 header=messages.header(self._t_ns),
                 episode_id=episode.episode_id,
@@ -254,6 +257,10 @@ class ArbitratorNode(GraphNode):
                 termination_reason=episode.termination_reason,
             )
         )
+
+    def shutdown(self) -> None:
+        """Let everybody hear why the last episode ended."""
+        self._told.wait_for_all_acked(Duration(seconds=LAST_WORD_S))
 
     def _report(self) -> None:
         starving = self._episode.starved > 0

@@ -1,6 +1,6 @@
 """An MCAP file as rosbag2 writes it, on the `mcap` package's writer.
 
-The flush after each tenth of a second needs `mcap.writer.Writer.flush`, public from mcap 1.6.0;
+The flush many times a second needs `mcap.writer.Writer.flush`, public from mcap 1.6.0;
 before that a killed recorder lost the whole open chunk.
 """
 
