@@ -179,7 +179,7 @@ TOPICS: tuple[Topic, ...] = (
         "recorder/status",
         f"{PLD}/RecorderStatus",
         "recorder_node",
-        ("arbitrator_node", "learner_node"),
+        ("arbitrator_node", "safety_node", "learner_node"),
         (),
         LATCHED,
         recorded=False,

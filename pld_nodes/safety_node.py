@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from pld_interfaces.msg import ArmState, Choice, SafetyStatus
+from pld_interfaces.msg import ArmState, Choice, RecorderStatus, SafetyStatus
 from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import UInt64
@@ -65,6 +65,7 @@ class SafetyNode(GraphNode):
         self._publish_status = self.publisher("safety/status").publish
         self.subscribe("arbitrator/choice", self._on_choice)
         self.subscribe("arm/state", self._on_state)
+        self.subscribe("recorder/status", self._on_recorder)
         for node in BEATING:
             self.subscribe(heartbeat_topic(node), partial(self._on_beat, node))
         for camera in CAMERAS:
@@ -126,6 +127,9 @@ class SafetyNode(GraphNode):
             self.get_logger().warning(f"silent: {', '.join(silent)}")
         self._note("node_silent", present=bool(silent) and (moved or told))
 
+    def _on_recorder(self, msg: RecorderStatus) -> None:
+        self._note("recording_failed", present=msg.state == RecorderStatus.FAILED)
+
     def _on_beat(self, node: str, msg: UInt64) -> None:
         self._beats = self._beats.on_beat(node, int(msg.data))
 
@@ -153,10 +157,10 @@ class SafetyNode(GraphNode):
         self._failsafe = failsafe.noted(before, cause, self._t_ns, present=present)
         if cause in before.in_force or not present:
             return
-        action = failsafe.CAUSES[cause].action
-        if cause in self._failsafe.latched:
-            self.get_logger().error(f"{cause}: {action.name.lower()}, latched")
-        if (action >= Action.STOP or cause == "node_silent") and self._arm is not None:
+        row = failsafe.CAUSES[cause]
+        if row.latches:
+            self.get_logger().error(f"{cause}: {row.action.name.lower()}, latched")
+        if row.holds_at_once and self._arm is not None:
             self._send(hold_command(self._arm, cause))
 
     def _send(self, command: types.Command) -> None:

@@ -35,6 +35,7 @@ class Cause:
 
     `takeover`: a person's action is let through meanwhile. `clearable`: on the operator's
     allow-list. `limited`: clears of it are limited. `homing`: a reset is let through meanwhile.
+    `beside`: not seen in a command, but beside them; every command is withheld while it lasts.
     `remedy`: what ends it.
     """
 
@@ -46,6 +47,12 @@ class Cause:
     clearable: bool = True
     limited: bool = True
     homing: bool = False
+    beside: bool = False
+
+    @property
+    def holds_at_once(self) -> bool:
+        """Whether noting it sends a hold, without waiting for the next choice."""
+        return self.beside or self.action >= Action.STOP
 
 
 # The most severe first; among equals the order decides which one a command names.
@@ -65,13 +72,16 @@ TABLE: tuple[Cause, ...] = (
         homing=True,
     ),
     Cause("force_ceiling", Action.HOLD, "take the load off the hand", latches=False),
-    Cause("node_silent", Action.HOLD, "see why it hangs", latches=False, takeover=True),
+    Cause("recording_failed", Action.HOLD, "make room", latches=False, takeover=True, beside=True),
+    Cause(
+        "node_silent", Action.HOLD, "see why it hangs", latches=False, takeover=True, beside=True
+    ),
     Cause("choice_missing", Action.HOLD, "see why nobody answers", latches=False, takeover=True),
 )
 CAUSES = {cause.name: cause for cause in TABLE}
 # Causes under which a command is withheld whatever the filter says of it. The filter judges the
 # others anew at every command.
-WITHHOLDING = frozenset({"node_silent", *(cause.name for cause in TABLE if cause.latches)})
+WITHHOLDING = frozenset(cause.name for cause in TABLE if cause.latches or cause.beside)
 OPERATOR_STOP = "operator_stop"
 
 

@@ -23,7 +23,13 @@ from tests.nodes.recorder_graph import environment_of, stop
 environment.prepare()
 
 import rclpy  # noqa: E402
-from pld_interfaces.msg import ArmCommand, ArmState, Choice, SafetyStatus  # noqa: E402
+from pld_interfaces.msg import (  # noqa: E402
+    ArmCommand,
+    ArmState,
+    Choice,
+    RecorderStatus,
+    SafetyStatus,
+)
 from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from sensor_msgs.msg import CameraInfo  # noqa: E402
@@ -262,6 +268,19 @@ def test_a_camera_that_falls_silent_holds_the_arm_until_its_next_image(beside: B
         assert not beside.turn(source=types.ActionSource.HUMAN, **tracking).hold
         camera.publish(CameraInfo(header=messages.header(FAR_AHEAD)))
         assert beside.wait(lambda: not beside.turn(**tracking).hold)
+
+
+def test_an_arm_that_cannot_be_recorded_holds_until_it_can(beside: Beside) -> None:
+    with beside.other(RecorderStatus, "recorder/status") as recorder:
+        assert not beside.turn().hold
+        answered = len(beside.commands)
+        recorder.publish(RecorderStatus(state=RecorderStatus.FAILED))
+        assert beside.wait(lambda: len(beside.commands) > answered)
+        assert list(beside.commands[-1].reasons) == ["recording_failed"]
+        assert list(beside.turn().reasons) == ["recording_failed"]
+        assert not beside.turn(source=types.ActionSource.HUMAN).hold
+        recorder.publish(RecorderStatus(state=RecorderStatus.RECORDING))
+        assert beside.wait(lambda: not beside.turn().hold)
 
 
 def test_a_fault_of_the_arm_stays_in_force_after_it_has_gone(beside: Beside) -> None:

@@ -33,6 +33,7 @@ SPECIFICATION = {
     "absurd": (Action.HOLD, True, True, True),
     "left_workspace": (Action.HOLD, True, False, True),
     "force_ceiling": (Action.HOLD, False, False, True),
+    "recording_failed": (Action.HOLD, False, True, True),
     "node_silent": (Action.HOLD, False, True, True),
     "choice_missing": (Action.HOLD, False, True, True),
 }
@@ -61,7 +62,7 @@ def test_the_table_is_the_specification_ordered_by_severity() -> None:
     )
     severities = [cause.action for cause in failsafe.TABLE]
     assert severities == sorted(severities, reverse=True)
-    assert len(STATES) == 3**9 * 2**3
+    assert len(STATES) == 3**9 * 2**4
 
 
 def test_in_every_state_the_most_severe_cause_decides_and_only_it_names_the_command() -> None:
