@@ -42,6 +42,10 @@ EVERY_STEP: dict[str, Any] = {
     "search_fraction": 0.0,
     "log_std_init": -2.0,
     "online_steps": 10000,
+    "actor_every": 1,
+    "actor_learning_rate": 2e-4,
+    "entropy_learning_rate": 5e-4,
+    "average_rate": 0.001,
 }
 BasePolicyCallable = Callable[[Any], Any]
 

@@ -16,14 +16,25 @@ from pld.types import ACTION_DIM
 # What a specialist does otherwise where the task starts with a grasp: opening the hand drops what
 # is held, and episodes are short.
 HELD_GRIPPER_SCALE = 0.2
+EVERY_UPDATE: dict[str, Any] = {
+    "actor_every": 1,
+    "entropy_learning_rate": 5e-4,
+    "average_rate": 0.001,
+}
 HELD_DECISIONS: dict[str, Any] = {
     "decision_steps": 2,
     "gamma": 0.94,
     "n_step": 1,
     "actor_learning_rate": 5e-4,
+    **EVERY_UPDATE,
 }
+HELD_STEPS = 10_000
 # Over a policy that is already good, an actor as quick as the first round's does harm.
-LATER_SPECIALIST: dict[str, Any] = {"actor_learning_rate": 5e-5, "average_rate": 5e-4}
+LATER_SPECIALIST: dict[str, Any] = {
+    **EVERY_UPDATE,
+    "actor_learning_rate": 5e-5,
+    "average_rate": 5e-4,
+}
 LATER_DECISIONS = 1500
 LABELS = ("specialist", "whole")
 
@@ -75,7 +86,7 @@ class FlywheelConfig:
     `whole` trajectory with the base's prefix as in the paper.
     `chunk_horizon` steps are predicted and `execute_horizon` of them executed per inference.
     Where a task starts with a grasp, the specialist's bound of the gripper is HELD_GRIPPER_SCALE,
-    and it decides as HELD_DECISIONS says.
+    and it decides as HELD_DECISIONS says, HELD_STEPS times.
     """
 
     tasks: tuple[str, ...] = ("cube_pickup",)
@@ -168,7 +179,9 @@ class FlywheelConfig:
         settings = replace(self.specialist, seed=self.seed)
         if task_facts(task).grasped_at_start:
             scale = (*settings.scale_for(ACTION_DIM)[:-1], HELD_GRIPPER_SCALE)
-            settings = replace(settings, residual_scale=scale, **HELD_DECISIONS)
+            steps = min(settings.online_steps, HELD_STEPS)
+            held = {**HELD_DECISIONS, "residual_scale": scale, "online_steps": steps}
+            settings = replace(settings, **held)
         if number == 1:
             return settings
         later = min(LATER_DECISIONS, settings.online_steps)
