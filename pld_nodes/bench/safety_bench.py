@@ -159,11 +159,21 @@ class Session:
         return watcher.moving()
 
     def _watch(self, field_: Field, fault: Fault) -> Trial:
-        """Inject nothing and count who held the arm; holds that were chosen are no stops."""
+        """Inject nothing and count who held the arm; holds that were chosen are no stops.
+
+        A fault is told and recovered from as an operator would; the time it took does not count.
+        """
         watcher, truth = field_.watcher, field_.truth
         began_ns, first = truth.t_ns, len(watcher.statuses)
         end_ns = began_ns + round(fault.window_s * 1e9)
-        self._until(lambda: truth.t_ns >= end_ns, fault.wall_s)
+        deadline = time.monotonic() + fault.wall_s
+        while truth.t_ns < end_ns and time.monotonic() < deadline and not self.over:
+            if names := (*watcher.states[-1].errors, *watcher.latched):
+                halted_ns = truth.t_ns
+                self.say("bench", f"{NORMAL}: {', '.join(names)}")
+                self._recovered(field_)
+                began_ns, end_ns = (t + truth.t_ns - halted_ns for t in (began_ns, end_ns))
+            time.sleep(0.01)
         causes = _stops(watcher, first, len(watcher.statuses))
         nan, quiet_s = float("nan"), (truth.t_ns - began_ns) / 1e9
         return Trial(NORMAL, False, nan, nan, quiet_s, len(causes), stop_causes=causes)
