@@ -1,4 +1,8 @@
-"""Fault scripts on the wire: lost packets, silence, latency, over explicit robot time."""
+"""Fault scripts on the wire: lost and late packets, silence, over explicit robot time.
+
+A reply that comes after its millisecond is dropped by the robot, which stops after 20 in a row
+(libfranka's documentation, "Franka Control Interface"); so a latency loses every reply.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from pld.errors import ConfigError
 FAULTS = {
     "packet_loss": ("count", "probability", "seed"),
     "silence": ("duration_s",),
-    "latency": ("duration_ms",),
+    "latency": (),
     "freeze": (),
     "reflex": ("name",),
 }
@@ -23,7 +27,7 @@ class FaultScript:
     lose_next: int = 0
     loss_probability: float = 0.0
     silent_until_ns: int = 0
-    latency_ms: int = 0
+    late: bool = False
     frozen: bool = False
     injected: dict[str, int] = field(default_factory=dict)
     _random: random.Random = field(default_factory=lambda: random.Random(0))
@@ -42,7 +46,7 @@ class FaultScript:
         elif fault == "silence":
             self.silent_until_ns = t_ns + int(_number(parameters, "duration_s", 2.0) * 1e9)
         elif fault == "latency":
-            self.latency_ms = int(_number(parameters, "duration_ms", 5))
+            self.late = True
         elif fault == "freeze":
             self.frozen = True
         self.injected[fault] = self.injected.get(fault, 0) + 1
@@ -50,7 +54,7 @@ class FaultScript:
     def clear(self) -> None:
         """Switch every fault off; the counts stay."""
         self.lose_next, self.loss_probability = 0, 0.0
-        self.silent_until_ns, self.latency_ms, self.frozen = 0, 0, False
+        self.silent_until_ns, self.late, self.frozen = 0, False, False
 
     def is_silent(self, t_ns: int) -> bool:
         """Whether nothing is sent or heard at robot time `t_ns`."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -83,7 +82,6 @@ class FciServer(LoopbackServer, FrankaRobotServer):  # type: ignore[misc]
         self._heard_ms = -1
         self._reply_lost = False
         self._replies_from_ms = 0
-        self._delayed: deque[tuple[int, bytes]] = deque()
         self.harden(
             version,
             kMove=Move,
@@ -112,7 +110,6 @@ class FciServer(LoopbackServer, FrankaRobotServer):  # type: ignore[misc]
         watch = getattr(self, "watch", None)
         if watch is not None:
             watch.restart()
-            self._delayed.clear()
 
     def start_motion(
         self, controller_mode: Any, motion_generator_mode: Any, motion_id: int
@@ -143,7 +140,7 @@ class FciServer(LoopbackServer, FrankaRobotServer):  # type: ignore[misc]
     def hear(self) -> bool:
         """Take in what has arrived over UDP; whether this period's reply was settled.
 
-        Settled: it came, or the fault script lost it.
+        Settled: it came, or the fault script lost or delayed it.
         """
         self._process_udp_commands()
         return self._heard_ms >= self.t_ms or self._reply_lost
@@ -166,7 +163,6 @@ class FciServer(LoopbackServer, FrankaRobotServer):  # type: ignore[misc]
         silent = self.faults.is_silent(self.t_ms * NS_PER_MS)
         if not silent and (self.tcp_connected or look_for_clients):
             self.poll_tcp()
-        self._release_delayed()
         if self.t_ms < self._settle_until_ms:
             self._FrankaRobotServer__holding_q = tuple(self.robot.q_rad)
         try:
@@ -248,19 +244,12 @@ class FciServer(LoopbackServer, FrankaRobotServer):  # type: ignore[misc]
     def _take(self, datagram: bytes) -> None:
         if len(datagram) < COMMAND_BYTES or self.faults.is_silent(self.t_ms * NS_PER_MS):
             return
-        if self.expects_reply and self.faults.loses_reply():
+        if self.expects_reply and (self.faults.late or self.faults.loses_reply()):
             self._reply_lost = True
             return
         self._replies_from_ms = min(self._replies_from_ms, self.t_ms)
         self._heard_ms = max(self._heard_ms, int.from_bytes(datagram[:8], "little"))
-        if self.faults.latency_ms:
-            self._delayed.append((self.t_ms + self.faults.latency_ms, datagram))
-        else:
-            self._handle_udp_command(datagram[:COMMAND_BYTES])
-
-    def _release_delayed(self) -> None:
-        while self._delayed and self._delayed[0][0] <= self.t_ms:
-            self._handle_udp_command(self._delayed.popleft()[1][:COMMAND_BYTES])
+        self._handle_udp_command(datagram[:COMMAND_BYTES])
 
     def _get_state_bytes(self) -> bytes:
         buffer = self.robot.buffer

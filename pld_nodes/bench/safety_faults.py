@@ -288,6 +288,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     _wire("reflex", "reflex", "cartesian_reflex"),
     _wire("30 packets lost", "packet_loss", "communication_constraints_violation", count=30),
+    _wire("every reply late", "latency", "communication_constraints_violation"),
     _wire("2 s of silence", "silence", "network_lost", "arm_state_lost", duration_s=2.0),
     _wire("robot clock stands still", "freeze", "robot_time_stopped", "network_lost"),
     Fault("disk full", _fill_disk, ends_with="recording_failed", window_s=3.0, wall_s=20.0),
