@@ -27,6 +27,7 @@ class ArmWatcher:
 
     def __init__(self, namespace: str) -> None:
         environment.prepare()
+        self.namespace = namespace
         self.states: list[types.ArmState] = []
         self.running = False
         self.ended_for = ""

@@ -13,6 +13,7 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from pld import types
+from pld.safety.failsafe import STOP
 from pld_nodes import graph
 from pld_nodes.bench.arm_watcher import ArmWatcher
 from pld_nodes.graph import image_topic
@@ -42,7 +43,7 @@ class FaultWatcher(ArmWatcher):
         self._intruders: list[Publisher[Any]] = []
         self._base = self._publisher("base/action")
         self._hand = self._publisher("teleop/action")
-        self._stop_button = self._node.create_client(Trigger, "safety_node/stop")
+        self._stop_button = self._node.create_client(Trigger, STOP)
         wrist = image_topic("wrist")
         self._node.create_subscription(
             Image, wrist, self._on_picture, qos_profile(graph.topic(wrist).qos)
@@ -60,6 +61,18 @@ class FaultWatcher(ArmWatcher):
     def press_stop(self) -> None:
         """Ask for a stop and go on without waiting for the answer."""
         self._stop_button.call_async(Trigger.Request())
+
+    def make_room(self) -> None:
+        """Let another operator's node come: it refuses to be the second."""
+        self._node.destroy_publisher(self._hand)
+
+    def come_back(self) -> None:
+        """Be the operator again."""
+        self._hand = self._publisher("teleop/action")
+
+    def stop_buttons(self) -> int:
+        """How many may ask safety for a stop now, this one among them."""
+        return int(self._node.count_clients(STOP))
 
     def take_over(self, action: types.Array) -> None:
         """Press the deadman and ask for `action`, at once, as teleop_node does."""

@@ -184,6 +184,7 @@ class Session:
         A kill ends the run and counts in any case.
         """
         watcher, truth = field_.watcher, field_.truth
+        fault.prepare(field_)
         began_ns, calm = truth.t_ns, len(watcher.statuses)
         self._until(lambda: False, self.rng.uniform(0.05, 0.6))
         if fault.homing:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +43,7 @@ class Field:
     supervisor: Supervisor
     truth: TruthPath
     twin: ControlClient
+    device: subprocess.Popen[str] | None = None
 
     def pid(self, name: str) -> int:
         """Process id of a process of the run."""
@@ -57,6 +61,7 @@ Act = Callable[[Field], None]
 class Fault:
     """One row of the table.
 
+    `prepare` is done before the arm is waited for.
     `causes`: what safety or the driver must say, any of them; empty: the hold itself is the sign.
     `is_final`: once the arm holds, no command to move may be executed.
     `takes_over`: a person has control instead of a hold, from the coming control step on.
@@ -70,6 +75,7 @@ class Fault:
     name: str
     inject: Act
     undo: Act = lambda field: None
+    prepare: Act = lambda field: None
     causes: tuple[str, ...] = ()
     is_final: bool = False
     takes_over: bool = False
@@ -93,7 +99,7 @@ def _stopped(node: str, *causes: str, **options: object) -> Fault:
         f"SIGSTOP {node}",
         lambda field: field.signal(node, signal.SIGSTOP),
         lambda field: field.signal(node, signal.SIGCONT),
-        causes,
+        causes=causes,
         **options,  # type: ignore[arg-type]
     )
 
@@ -120,7 +126,7 @@ def _policy(name: str, answers: Callable[[int], Answers], *causes: str, **option
         field.watcher.answers = None
         field.signal("vla_node", signal.SIGCONT)
 
-    return Fault(f"policy: {name}", inject, undo, causes, **options)  # type: ignore[arg-type]
+    return Fault(f"policy: {name}", inject, undo, causes=causes, **options)  # type: ignore[arg-type]
 
 
 def _always(action: types.Array, _: int) -> Answers:
@@ -157,7 +163,7 @@ def _wire(title: str, fault: str, *causes: str, **parameters: object) -> Fault:
         f"wire: {title}",
         lambda field: _said(field.twin.call("inject", fault=fault, **parameters)),
         lambda field: _said(field.twin.call("clear")),
-        causes,
+        causes=causes,
         stands_still=fault in ("silence", "freeze"),
         wall_s=wall_s,
     )
@@ -177,7 +183,7 @@ def _second_publisher(topic: str, cause: str, speak: Callable[[types.ArmState], 
         f"second publisher on {topic}",
         inject,
         lambda field: field.watcher.leave(),
-        (cause,),
+        causes=(cause,),
         is_final=True,
     )
 
@@ -192,6 +198,39 @@ def _replayed(field: Field) -> None:
 
 def _stop_service(field: Field) -> None:
     field.watcher.press_stop()
+
+
+def _open_device(field: Field) -> None:
+    """An operator's device beside the run, as `pld teleop` starts it."""
+    field.watcher.make_room()
+    command = [sys.executable, "-m", "pld_nodes.cli", "teleop", "scripted"]
+    field.device = subprocess.Popen(
+        [*command, "--namespace", field.watcher.namespace],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    deadline = time.monotonic() + DEVICE_S
+    while field.watcher.stop_buttons() < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(SETTLED_S)
+
+
+def _press_stop_key(field: Field) -> None:
+    assert field.device is not None
+    assert field.device.stdin is not None
+    field.device.stdin.write('{"keys": ["stop"]}\n')
+    field.device.stdin.flush()
+
+
+def _close_device(field: Field) -> None:
+    """The operator leaves; the stop key had paused the episode."""
+    assert field.device is not None
+    field.device.terminate()
+    field.device.wait(DEVICE_S)
+    field.watcher.come_back()
+    field.watcher.let_go()
 
 
 def _press_deadman(field: Field) -> None:
@@ -227,6 +266,7 @@ def _fill_disk(field: Field) -> None:
 
 
 MISSING = "choice_missing"
+DEVICE_S, SETTLED_S = 20.0, 2.0
 NODES = tuple(p.name for p in processes(Deployment.SIM) if p.is_node)
 
 
@@ -249,6 +289,14 @@ def chosen(only: str) -> list[Fault]:
 FAULTS: tuple[Fault, ...] = (
     Fault("service safety_node/stop", _stop_service, causes=("operator_stop",), is_final=True),
     Fault(
+        "stop key of pld teleop",
+        _press_stop_key,
+        _close_device,
+        _open_device,
+        causes=("operator_stop",),
+        is_final=True,
+    ),
+    Fault(
         "service safety_node/stop on the way home",
         _stop_service,
         causes=("operator_stop",),
@@ -268,7 +316,7 @@ FAULTS: tuple[Fault, ...] = (
         "one picture repeated",
         _freeze_picture,
         _unfreeze_picture,
-        (MISSING, "node_silent"),
+        causes=(MISSING, "node_silent"),
         window_s=1.2,
     ),
     *(_stopped(node, "node_silent", window_s=1.2) for node in REPORTING),
@@ -283,7 +331,7 @@ FAULTS: tuple[Fault, ...] = (
         "old commands again on arm/command",
         _replayed,
         lambda f: f.watcher.leave(),
-        ("foreign_command",),
+        causes=("foreign_command",),
         is_final=True,
     ),
     _wire("reflex", "reflex", "cartesian_reflex"),
