@@ -171,7 +171,8 @@ class Session:
             if names := (*watcher.states[-1].errors, *watcher.latched):
                 halted_ns = truth.t_ns
                 self.say("bench", f"{NORMAL}: {', '.join(names)}")
-                self._recovered(field_)
+                if not self._recovered(field_):
+                    break
                 began_ns, end_ns = (t + truth.t_ns - halted_ns for t in (began_ns, end_ns))
             time.sleep(0.01)
         causes = _stops(watcher, first, len(watcher.statuses))
