@@ -16,17 +16,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from pld_interfaces.msg import SafetyStatus
 
 from pld.errors import PldError
 from pld.run_folder import verdicts
 from pld.safety.limits import SafetyLimits
 from pld.twin.control import ControlClient
 from pld.twin.link import TwinLink
+from pld_nodes.bench.false_stops import is_stop, stops
+from pld_nodes.bench.fault_acts import Field
 from pld_nodes.bench.fault_sign import Sign
 from pld_nodes.bench.fault_watcher import FaultWatcher
 from pld_nodes.bench.graph_bench import Say
-from pld_nodes.bench.safety_faults import Fault, Field
+from pld_nodes.bench.safety_faults import Fault
 from pld_nodes.bench.truth_path import TruthPath, still_ns, travel_mm
 from pld_nodes.graph import Deployment
 from pld_nodes.parameters import parse_arguments
@@ -35,7 +36,7 @@ from pld_nodes.supervisor import RunFailedError, Supervisor
 
 MOVING_S, RECOVERY_S, SIGN_S = 240.0, 60.0, 8.0
 PER_RUN, EMPTY_RUNS, VOID_TRIALS = 40, 2, 10
-CHOSEN, NORMAL = "hold_chosen", "none: normal running"
+NORMAL = "none: normal running"
 COMPLAINTS = ("error:", "fatal", "traceback")
 
 
@@ -175,7 +176,7 @@ class Session:
                     break
                 began_ns, end_ns = (t + truth.t_ns - halted_ns for t in (began_ns, end_ns))
             time.sleep(0.01)
-        causes = _stops(watcher, first, len(watcher.statuses))
+        causes = stops(watcher, first, len(watcher.statuses))
         nan, quiet_s = float("nan"), (truth.t_ns - began_ns) / 1e9
         return Trial(NORMAL, False, nan, nan, quiet_s, len(causes), stop_causes=causes)
 
@@ -191,7 +192,7 @@ class Session:
         if fault.homing:
             watcher.call("arbitrator_node/abort")
         self._until(watcher.going_home if fault.homing else watcher.moving, 10.0)
-        causes = _stops(watcher, calm, len(watcher.statuses))
+        causes = stops(watcher, calm, len(watcher.statuses))
         sign = Sign.before(watcher, fault, truth.t_ns)
         start_ns = sign.start_ns
         fault.inject(field_)
@@ -237,8 +238,8 @@ class Session:
                     self.say("safety_node", answer.message)
                     return False
                 self._until(lambda: not watcher.latched, 1.0)
-            elif _is_stop(watcher.statuses[-1]):
-                self._until(lambda: not _is_stop(watcher.statuses[-1]), 1.0)
+            elif is_stop(watcher.statuses[-1]):
+                self._until(lambda: not is_stop(watcher.statuses[-1]), 1.0)
             else:
                 return True
         return False
@@ -251,19 +252,6 @@ class Session:
                 return False
             time.sleep(0.002)
         return True
-
-
-def _stops(watcher: FaultWatcher, first: int, last: int) -> tuple[str, ...]:
-    """What each unasked hold between two statuses was; one that lasts counts once."""
-    statuses = watcher.statuses[first:last]
-    before = [False, *map(_is_stop, statuses)]
-    began = [s for s, held in zip(statuses, before, strict=False) if _is_stop(s) and not held]
-    return tuple("+".join(s.active) or "unnamed" for s in began)
-
-
-def _is_stop(status: SafetyStatus) -> bool:
-    """Whether the arm is held without anybody having chosen that."""
-    return bool(status.action) and CHOSEN not in status.active
 
 
 def normal_running(seconds: float) -> Fault:

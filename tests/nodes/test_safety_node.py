@@ -255,6 +255,8 @@ def test_nobody_is_missed_while_no_command_moves_the_arm_nor_for_a_reset(beside:
         for _ in range(10):
             assert not beside.turn(control_mode=types.ControlMode.HOLDING).hold
         beat.publish(UInt64(data=FAR_AHEAD))
+        tracking = {"control_mode": types.ControlMode.TRACKING}
+        assert beside.wait(lambda: not beside.turn(**tracking).hold)
 
 
 def test_a_camera_that_falls_silent_holds_the_arm_until_its_next_image(beside: Beside) -> None:
