@@ -17,13 +17,14 @@ from pld import types
 from pld.twin.control import ControlClient
 from pld_nodes.bench.fault_watcher import Answers, FaultWatcher, base_action
 from pld_nodes.bench.truth_path import TruthPath
+from pld_nodes.graph import camera_node
 from pld_nodes.supervisor import Supervisor
 
 UP = np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0])
 GENTLY_UP = np.array([0.0, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0])
 OUTWARD = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0])
 DEVICE_S, SETTLED_S = 20.0, 2.0
-WRIST_CAMERA = "wrist_camera_node"
+WRIST_CAMERA = camera_node("wrist")
 
 
 @dataclass

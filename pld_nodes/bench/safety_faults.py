@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from pld import types
+from pld.contract import CAMERAS
 from pld.errors import ConfigError
 from pld_nodes.bench.fault_acts import (
     OUTWARD,
@@ -36,9 +37,9 @@ from pld_nodes.bench.fault_watcher import (
     choice_up,
     command_ahead,
 )
-from pld_nodes.graph import Deployment, processes
+from pld_nodes.graph import Deployment, camera_node, processes
 
-CAMERAS = ("third_person_camera_node", "wrist_camera_node")
+CAMERA_NODES = tuple(camera_node(camera) for camera in CAMERAS)
 REPORTING = ("recorder_node", "reward_node", "twin_node")
 
 
@@ -185,7 +186,7 @@ FAULTS: tuple[Fault, ...] = (
     _stopped("arbitrator_node", MISSING),
     _stopped("safety_node"),
     _stopped("franka_node", "communication_constraints_violation", stands_still=True),
-    *(_stopped(camera, "node_silent", window_s=1.2) for camera in CAMERAS),
+    *(_stopped(camera, "node_silent", window_s=1.2) for camera in CAMERA_NODES),
     _stopped("renderer", "node_silent", window_s=1.2),
     Fault(
         "one picture repeated",
