@@ -53,7 +53,13 @@ class ArbitratorNode(GraphNode):
         self._arm: ArmState | None = None
         self._resumption = Resumption.of(config.rate_hz)
         desk = Desk(
-            self._newest_step, self._runs, self._is_running, self._answer, self._end, self._describe
+            self._newest_step,
+            self._runs,
+            self._is_running,
+            self._answer,
+            self._answer_if_complete,
+            self._end,
+            self._describe,
         )
         self._override = Override(self, config.rate_hz, desk)
         replies = Replies(self._done, self._fail)
@@ -120,7 +126,7 @@ class ArbitratorNode(GraphNode):
             return
         step = self._guard.newest_step - episode.first_step
         offers = self._answers.complete(step, episode.takeover_step)
-        if offers is not None:
+        if offers is not None and not self._override.is_awaited():
             self._answer(offers)
 
     def _answer(self, offers: Offers) -> None:

@@ -224,7 +224,7 @@ PROCESSES: tuple[Process, ...] = (
         ("robot_ip", "rate_hz", "realtime", "clock", "arm_config", "calibrations", "twin_dir"),
     ),
     Process("safety_node", "safety_node", ("rate_hz", "limits")),
-    Process("recorder_node", "recorder_node", ("output_dir", "deployment", "twin_dir")),
+    Process("recorder_node", "recorder_node", ("output_dir", "deployment", "twin_dir", "nodes")),
     Process("vla_node", "vla_node", ("task", "policy", "rate_hz", "twin_dir")),
     Process(
         "residual_node",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from pld_interfaces.msg import HumanAction
+from rclpy.clock import Clock, ClockType
 from std_srvs.srv import SetBool, Trigger
 
 from pld.probing.arbitrator import Offers
@@ -27,6 +28,8 @@ ENDINGS = {
     "discard": (Outcome.UNLABELLED, "operator_discard"),
 }
 TOGETHER_S = 1.0
+WAIT = 0.4
+"""Part of a control period for which an operator's word is waited for."""
 Respond = Callable[[Trigger.Request, Trigger.Response], Trigger.Response]
 
 
@@ -35,14 +38,15 @@ class Desk:
     """What the override asks of the arbitrator.
 
     An episode `runs` from the decision on, and `is_running` from its first step on. `answer`
-    chooses among offers for the newest step, once a step; `end` ends the running episode and is
-    False when none runs.
+    chooses among offers for the newest step, once a step; `go_on` lets the policy answer it, if it
+    may and can. `end` ends the running episode and is False when none runs.
     """
 
     newest_step: Callable[[], int]
     runs: Callable[[], bool]
     is_running: Callable[[], bool]
     answer: Callable[[Offers], None]
+    go_on: Callable[[], None]
     end: Callable[[Outcome, str], bool]
     describe: Callable[[], str]
 
@@ -55,6 +59,9 @@ class Override:
         self._handover = Handover(rate_hz)
         self._early: EarlyAnswer[TeleopAction] = EarlyAnswer()
         self._operators = SoleSpeaker(round(TOGETHER_S * rate_hz))
+        self._heard_step: int | None = None
+        steady, wait_s = Clock(clock_type=ClockType.STEADY_TIME), WAIT / rate_hz
+        self._wait = node.create_timer(wait_s, self._wait_no_more, clock=steady, autostart=False)
         for name in ENDINGS:
             node.create_service(Trigger, f"~/{name}", self._ending(name))
         node.create_service(Trigger, "~/pause", self._on_pause)
@@ -71,6 +78,15 @@ class Override:
         """Whether the arm holds for the operator's sake."""
         return self._handover.control is Control.HOLDING
 
+    def is_awaited(self) -> bool:
+        """Whether the policy's answer to the newest step waits for a person's word on it.
+
+        It does while an operator is there, one who spoke at the step before: who presses before a
+        step begins has that step, however quick the policy is. The wait ends WAIT of a control
+        period after the step began.
+        """
+        return not self._wait.is_canceled()
+
     def rest(self) -> None:
         """Before and after an episode nobody has control; the operator's choice stays.
 
@@ -82,6 +98,9 @@ class Override:
 
     def on_state(self, step: int) -> bool:
         """A control step began; answer it if that is the operator's, else say True."""
+        self._wait.cancel()
+        if self._heard_step == step - 1:
+            self._wait.reset()
         early = self._early.due(step)
         if early is not None:
             self._take(early)
@@ -100,6 +119,7 @@ class Override:
             self._quarrel(said)
             return
         ahead = said.step - self._desk.newest_step()
+        self._heard_step = said.step
         if ahead > 0:
             if ahead == 1:
                 self._early = EarlyAnswer(said.step, said)
@@ -108,6 +128,12 @@ class Override:
         self._take(said)
         if self.is_holding and not held_before:
             self._desk.answer(Offers())
+        elif ahead == 0:
+            self._wait_no_more()
+
+    def _wait_no_more(self) -> None:
+        self._wait.cancel()
+        self._desk.go_on()
 
     def diagnostics(self) -> dict[str, object]:
         """What /diagnostics says of it."""

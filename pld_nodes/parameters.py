@@ -18,7 +18,7 @@ from pld.probing.arbitrator import NEVER
 from pld.probing.horizon import latest_takeover
 from pld.recording.viewing import PREFIX
 from pld.tasks import task_facts
-from pld_nodes.graph import MODES, Deployment, Process
+from pld_nodes.graph import MODES, Deployment, Process, processes
 from pld_nodes.resuming import next_episode, resumed_values
 from pld_nodes.share import share_path
 
@@ -191,7 +191,9 @@ def node_parameters(
     """What one process of the run is told, by name."""
     camera = process.name.removesuffix("_camera_node")
     run_dir = Path(parameters.output_dir).resolve() / parameters.run
+    nodes = (row.name for row in processes(deployment, parameters.given) if row.is_node)
     known: dict[str, Any] = dataclasses.asdict(parameters) | {
+        "nodes": ",".join(nodes),
         "deployment": deployment.value,
         "twin_dir": str(twin_dir or ""),
         "run_dir": str(twin_dir or ""),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,16 @@ REPORT_EVERY = round(1.0 / POLL_S)
 
 @dataclass(frozen=True)
 class RecorderConfig:
-    """Parameters of the node. `output_dir` is the run's folder; `twin_dir` is not used."""
+    """Parameters of the node. `output_dir` is the run's folder; `twin_dir` is not used.
+
+    `nodes`: the run's nodes, by comma. No episode begins before those whose words are acted upon
+    were found.
+    """
 
     output_dir: Path
     deployment: str = ""
     twin_dir: str = ""
+    nodes: str = ""
     compression: str = "zstd"
     min_free_bytes: int = MIN_FREE_BYTES
 
@@ -47,12 +52,13 @@ class RecorderNode(GraphNode):
         self._config = config = self.config(RecorderConfig)
         rows = graph.recorded_topics()
         names = {row.name: self.resolve_topic_name(row.name) for row in rows}
+        speaking = (*graph.STREAMED, *acted_upon(config.nodes.split(",")))
         self._session = RecordingSession(
             SessionConfig(
                 config.output_dir,
                 config.min_free_bytes,
                 writer=WriterConfig(compression=config.compression),
-                awaited=frozenset(names[name] for name in graph.STREAMED),
+                awaited=frozenset(names[name] for name in speaking),
             ),
             {names[row.name]: recorded_topic(row, names[row.name]) for row in rows},
             self._describe_run,
@@ -63,8 +69,13 @@ class RecorderNode(GraphNode):
         self._publish = self.publisher("recorder/status").publish
         self._beat = self.heartbeat()
         self._state_topic = names["arm/state"]
-        for row in rows:
-            self.subscribe(row.name, self._receiver(names[row.name]), raw=True, depth=DEPTH)
+        self._readers = {
+            names[row.name]: self.subscribe(
+                row.name, self._receiver(names[row.name]), raw=True, depth=DEPTH
+            )
+            for row in rows
+        }
+        self._streamed = frozenset(names[name] for name in graph.STREAMED)
         self.create_timer(POLL_S, self._poll)
 
     def _receiver(self, topic: str) -> Callable[[bytes, dict[str, Any]], None]:
@@ -84,6 +95,9 @@ class RecorderNode(GraphNode):
         return receive
 
     def _poll(self) -> None:
+        for topic in self._session.awaited:
+            if topic not in self._streamed and self._readers[topic].get_publisher_count():
+                self._session.on_found(topic)
         self._session.poll(time.time_ns())
         self._answer()
         self._polls += 1
@@ -125,6 +139,7 @@ class RecorderNode(GraphNode):
             episode_id=status.episode_id,
             lost_in_last_episode=status.lost,
             dropped_in_this_episode=self._session.dropped,
+            awaited=" ".join(self._session.awaited),
         )
 
     def _describe_run(self) -> RunDescription:
@@ -139,6 +154,12 @@ class RecorderNode(GraphNode):
         """Close the open bag, with the reason that the supervisor left if a process died."""
         self._session.shutdown(termination_reason(self._config.output_dir))
         self._answer()
+
+
+def acted_upon(nodes: Container[str]) -> tuple[str, ...]:
+    """Recorded topics on which `nodes` tell others what to do, or how it went."""
+    rows = (t for t in graph.recorded_topics() if t.consumers and not t.qos.latched)
+    return tuple(t.name for t in rows if t.producer in nodes)
 
 
 def main() -> None:

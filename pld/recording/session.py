@@ -58,7 +58,7 @@ class SessionConfig:
     """Where bags go and what they need; `run_dir` gets `episodes/<episode_id>/`.
 
     Nobody is told that an episode is being recorded before each of the topics `awaited` has been
-    heard once: on a busy machine a reader may be found later than the first step.
+    heard or found once: on a busy machine a reader may be found later than the first step.
     """
 
     run_dir: Path
@@ -134,6 +134,17 @@ class RecordingSession:
             self._give_up(self._writer.failure)
         elif self._drain is not None and self._drain.has_everything:
             self._close("")
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """Topics that were neither heard nor found yet."""
+        return tuple(sorted(self._awaited))
+
+    def on_found(self, topic: str) -> None:
+        """Take note that what will be published on `topic` will be heard."""
+        self._awaited.discard(topic)
+        if self._writer is not None:
+            self._announce()
 
     def poll(self, now_ns: int) -> None:
         """Notice failed writes and the end of the drain; to be called about 20 times a second."""

@@ -130,6 +130,17 @@ def close_device(field: Field) -> None:
     field.watcher.let_go()
 
 
+def attend(field: Field) -> None:
+    """A person's device speaks at every step from now on; the deadman is released."""
+    field.watcher.attends = True
+
+
+def release_deadman(field: Field) -> None:
+    """The person lets go and leaves."""
+    field.watcher.attends = False
+    field.watcher.let_go()
+
+
 def press_deadman(field: Field) -> None:
     """A person takes over."""
     field.watcher.take_over(GENTLY_UP)

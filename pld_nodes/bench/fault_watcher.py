@@ -27,7 +27,8 @@ class FaultWatcher(ArmWatcher):
     """Keeps arm states, commands, choices and safety statuses.
 
     `answers` stands in for the base policy, `human` for what a person asks for while the deadman
-    is held; `second_hand` says the same as another operator's device.
+    is held; `second_hand` says the same as another operator's device. Whoever `attends` speaks at
+    every step, as teleop_node does, before the deadman is pressed too.
     """
 
     def __init__(self, namespace: str) -> None:
@@ -37,6 +38,7 @@ class FaultWatcher(ArmWatcher):
         self.choices: list[Choice] = []
         self.answers: Answers | None = None
         self.human: types.Array | None = None
+        self.attends = False
         self.second_hand: Publisher[Any] | None = None
         self._camera: Publisher[Any] | None = None
         self._picture: Image | None = None
@@ -137,7 +139,7 @@ class FaultWatcher(ArmWatcher):
         if self._camera is not None and self._picture is not None:
             self._picture.header.stamp = msg.header.stamp
             self._camera.publish(self._picture)
-        if self.human is not None:
+        if self.attends or self.human is not None:
             self._tell(arm.step)
         if answers is not None:
             for answer in answers(arm):

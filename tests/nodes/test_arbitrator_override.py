@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,8 @@ PLAYED = ("arm/state", "base/action", "teleop/action", "recorder/status", "safet
 class World:
     """Plays driver, base policy, operator and recorder around one arbitrator process."""
 
-    def __init__(self, domain: int, folder: Path) -> None:
+    def __init__(self, domain: int, folder: Path, *parameters: str) -> None:
+        more = (part for p in parameters for part in ("-p", p))
         self.context = Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = rclpy.create_node("world", namespace="/pld", context=self.context)
@@ -75,7 +77,7 @@ class World:
         self._listen("episode", EpisodeStatus, self._on_episode)
         self.node.create_service(Trigger, "franka_node/reset", self._on_reset)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pld_nodes.arbitrator_node", *ARGUMENTS],
+            [sys.executable, "-m", "pld_nodes.arbitrator_node", *ARGUMENTS, *more],
             cwd=ROOT,
             env={**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": str(folder)},
         )
@@ -193,15 +195,28 @@ class World:
         self._publishers[name].publish(message)
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+@contextmanager
+def running(folder: Path, *parameters: str) -> Iterator[World]:
     with domain_id() as domain:
-        found = World(int(domain), tmp_path)
+        found = World(int(domain), folder, *parameters)
         try:
             found.run_episode()
             yield found
         finally:
             found.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with running(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def slow_world(tmp_path: Path) -> Iterator[World]:
+    """An arbitrator that waits 0.4 s for an operator: time enough on any machine."""
+    with running(tmp_path, "rate_hz:=1.0") as found:
+        yield found
 
 
 def test_a_human_wins_is_waited_for_and_is_followed_by_nobody(world: World) -> None:
@@ -242,6 +257,31 @@ def test_a_late_press_is_executed_at_the_next_step(world: World) -> None:
     assert world.unanswered(step)
     world.human(step)
     assert world.chosen(step).source == Choice.HUMAN
+
+
+def test_the_policy_waits_a_moment_for_the_word_of_an_operator_who_is_there(
+    slow_world: World,
+) -> None:
+    step = slow_world.state()
+    slow_world.human(step, deadman=False)
+    slow_world.base(step)
+    slow_world.chosen(step)
+
+    step = slow_world.state()
+    slow_world.base(step)
+    slow_world.human(step)
+    assert slow_world.chosen(step).source == Choice.HUMAN
+    slow_world.human_step(deadman=False)
+    assert slow_world.call("resume").success
+
+    step = slow_world.state()
+    slow_world.human(step, deadman=False)
+    slow_world.base(step)
+    slow_world.chosen(step)
+    gone = slow_world.state()
+    slow_world.base(gone)
+    assert slow_world.chosen(gone).source == Choice.BASE
+    assert slow_world.policy_step().source == Choice.BASE
 
 
 def test_a_silent_human_in_control_is_lost_and_the_policy_stays_out(world: World) -> None:

@@ -53,6 +53,7 @@ def test_recording_is_told_once_everybody_who_streams_was_heard(tmp_path: Path) 
     image = image_cdr(NS, np.zeros((2, 2, 3), np.uint8))
     recorder.on_message(stream.message(EPISODE, status_cdr(NS, "e0", 1)))
     seen = [recorder.status.state]
+    recorder.on_found(EPISODE)
     for name, message in ((ARM, arm_cdr(NS, 1)), (FRONT, image)):
         recorder.on_message(stream.message(name, message))
         seen.append(recorder.status.state)
@@ -61,6 +62,17 @@ def test_recording_is_told_once_everybody_who_streams_was_heard(tmp_path: Path) 
     assert recorder.status.state is RecorderState.CLOSED
     recorder.on_message(stream.message(EPISODE, status_cdr(NS, "e1", 1)))
     assert (recorder.status.state, recorder.status.episode_id) == (RecorderState.RECORDING, "e1")
+    recorder.shutdown("shutdown")
+
+
+def test_who_speaks_later_is_awaited_until_found(tmp_path: Path) -> None:
+    config = SessionConfig(tmp_path, min_free_bytes=1_000_000, awaited=frozenset({ARM, FRONT}))
+    recorder, stream = session(tmp_path, config=config), Stream()
+    recorder.on_message(stream.message(EPISODE, status_cdr(NS, "e0", 1)))
+    recorder.on_message(stream.message(ARM, arm_cdr(NS, 1)))
+    assert (recorder.status.state, recorder.awaited) == (RecorderState.IDLE, (FRONT,))
+    recorder.on_found(FRONT)
+    assert (recorder.status.state, recorder.awaited) == (RecorderState.RECORDING, ())
     recorder.shutdown("shutdown")
 
 
