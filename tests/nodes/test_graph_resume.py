@@ -57,7 +57,7 @@ def kill_while_running(run: subprocess.Popen[str], node: str) -> str:
             victim = next(
                 child
                 for child in psutil.Process(run.pid).children(recursive=True)
-                if any(node in word for word in child.cmdline())
+                if f"pld_nodes.{node}" in child.cmdline()
             )
             os.kill(victim.pid, signal.SIGKILL)
             break
