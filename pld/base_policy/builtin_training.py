@@ -37,12 +37,25 @@ class TrainingBatch(Protocol):
         """Numbers of instructions."""
 
 
+BF16_UNITS = ("amx_bf16", "avx512_bf16")
+"""What a processor has that multiplies in bf16 (names of torch.cpu.get_capabilities)."""
+
+
+def multiplies_bf16() -> bool:
+    """Whether this processor does; where it must emulate that, bf16 takes many times as long."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(unit, False) for unit in BF16_UNITS)
+
+
 class BuiltinTrainer:
-    """The network with its L1 loss on normalised action chunks."""
+    """The network with its L1 loss on normalised action chunks.
+
+    `bf16` lets convolutions and layers multiply in bf16 where the processor can.
+    """
 
     def __init__(self, network: BuiltinNetwork, *, bf16: bool = True) -> None:
         self.network = network
-        self._bf16 = bf16
+        self._bf16 = bf16 and multiplies_bf16()
         self._padded: dict[tuple[str, ...], Tensor] = {}
 
     @property

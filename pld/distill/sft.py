@@ -30,7 +30,8 @@ class SftConfig:
     """How long and how fast to train; the learning rate warms up and falls as a cosine.
 
     `save_every` steps a resumable file is written. `averaging` is the decay of the weights'
-    moving average that is delivered in the end.
+    moving average that is delivered in the end. `bf16` allows products in bf16 where the processor
+    has them; elsewhere they are in float32, and the weights differ by as much.
     """
 
     seed: int = 0

@@ -211,6 +211,27 @@ def test_fine_tuning_leaves_the_original_network_alone() -> None:
     assert not torch.equal(tuned.head.weight, original.head.weight)
 
 
+@pytest.mark.parametrize(
+    ("processor", "dtype"),
+    [
+        ({"avx2": True}, torch.float32),
+        ({"avx2": True, "avx512_bf16": False}, torch.float32),
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+    ],
+)
+def test_bf16_is_used_only_where_the_processor_multiplies_in_it(
+    monkeypatch: pytest.MonkeyPatch, processor: dict[str, bool], dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: processor)
+    frames = dataset(2)
+    net = network(frames)
+    seen = []
+    net.encoders[0].stem[0].register_forward_hook(lambda _, __, out: seen.append(out.dtype))
+    fine_tune(BuiltinTrainer(net), frames, replace(QUICK, steps=1))
+    assert seen == [dtype]
+
+
 def test_short_and_long_instructions_weigh_their_words_alike() -> None:
     frames = SftDataset([episode(1), episode(2, instruction="insert the peg")], 3)
     net = network(frames)
