@@ -163,6 +163,7 @@ class World:
     def run_episode(self) -> None:
         """From the start of the node to the first step of the episode."""
         self.until(lambda: all(p.get_subscription_count() for p in self._publishers.values()))
+        self.until(self._is_answered)
         self._repeat(lambda: self._resets > 0, ArmState.HOLDING)
         self.chosen(self.state(ArmState.RESETTING))
         self.chosen(self.state())
@@ -172,6 +173,12 @@ class World:
         self.until(lambda: self.status.state == EpisodeStatus.RUNNING)
         while self.step + 1 < self.status.first_step:
             self.chosen(self.state())
+
+    def _is_answered(self) -> bool:
+        """Whether the arbitrator has found who reads its choices; what it said before is lost."""
+        step = self.state()
+        self.pause()
+        return step in self.choices
 
     def recorder(self, episode_id: str, state: int) -> None:
         """The recorder reports."""
