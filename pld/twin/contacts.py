@@ -25,34 +25,34 @@ class ContactSense:
         self._dofs = slice(first, first + ARM_DOF)
         self._site = model.site(EE_SITE).id
         self._root = model.body_rootid[self._hand]
+        bodies = self._links.stop - self._links.start
+        self._bears = np.triu(np.ones((ARM_DOF, bodies)))
         self._borne, self._moment = np.zeros((ARM_DOF, 6)), np.zeros(3)
-        self.effort = ExternalEffort.zero(period_s)
+        self.effort = ExternalEffort(period_s)
 
     def reset(self) -> None:
         """Forget what was felt."""
-        self.effort = ExternalEffort.zero(self.effort.period_s)
+        self.effort = ExternalEffort(self.effort.period_s)
 
     def feel(self, data: mujoco.MjData) -> None:
         """Take in the contacts of the step just made."""
         mujoco.mj_rnePostConstraint(self._model, data)
         efforts = data.cfrc_ext[self._links]
-        if not np.count_nonzero(efforts):
-            self.effort.update(None, None)
-            return
-        self.effort.update(*self._external(data, efforts))
+        self.effort.update(self._external(data, efforts) if np.count_nonzero(efforts) else None)
 
-    def _external(self, data: mujoco.MjData, efforts: Array) -> tuple[Array, Array]:
-        """Joint torques (7,) and wrench (6,) at EE in O from spatial forces on the arm's bodies.
+    def _external(self, data: mujoco.MjData, efforts: Array) -> Array:
+        """Joint torques and wrench (13,) at EE in O from spatial forces on the arm's bodies.
 
         MuJoCo keeps both the forces `cfrc_ext` and the joints' motions `cdof` about the centre of
         mass of the tree; each joint bears what acts on the links from its own on.
         """
-        self._borne[-1] = efforts[ARM_DOF - 1 :].sum(axis=0)
-        for joint in range(ARM_DOF - 2, -1, -1):
-            np.add(self._borne[joint + 1], efforts[joint], out=self._borne[joint])
-        hand = self._borne[-1]
+        effort = np.empty(ARM_DOF + 6)
+        borne = np.matmul(self._bears, efforts, out=self._borne)
+        np.einsum("ij,ij->i", data.cdof[self._dofs], borne, out=effort[:ARM_DOF])
+        hand = borne[-1]
         mujoco.mju_cross(
             self._moment, data.subtree_com[self._root] - data.site_xpos[self._site], hand[3:]
         )
-        wrench = np.concatenate([-hand[3:], -(hand[:3] + self._moment)])
-        return -np.einsum("ij,ij->i", data.cdof[self._dofs], self._borne), wrench
+        effort[ARM_DOF : ARM_DOF + 3] = hand[3:]
+        np.add(hand[:3], self._moment, out=effort[ARM_DOF + 3 :])
+        return np.negative(effort, out=effort)

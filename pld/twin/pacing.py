@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 NEVER_NS = 0
-DEFAULT_GRACE_NS = 500_000_000
+DEFAULT_GRACE_NS = 1_000_000_000
 LOST_LIMIT = 20
 
 

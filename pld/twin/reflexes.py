@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -10,6 +11,10 @@ from pld.types import Array
 
 JOINT_VELOCITY_LIMIT_RAD_S = np.array([2.62, 2.62, 2.62, 2.62, 5.26, 4.18, 5.26])
 FILTER_S = 0.015
+JOINTS = 7
+
+
+NO_REFLEX: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -27,50 +32,54 @@ class CollisionBehaviour:
         torque, wrench = np.full(7, torque_nm), np.full(6, force_n)
         return cls(torque, torque, wrench, wrench)
 
+    @cached_property
+    def upper(self) -> Array:
+        """Collision thresholds (13,): torques, then wrench."""
+        return np.concatenate([self.upper_torque_nm, self.upper_wrench])
+
 
 @dataclass
 class ExternalEffort:
-    """Estimated external joint torques (7,) [Nm] and wrench (6,) in O, low-pass filtered.
+    """Estimated external effort `felt` (13,), low-pass filtered: joint torques, wrench in O.
 
     The wrench has libfranka's sign: what the robot applies to its surroundings is positive.
     `period_s` lies between two updates.
     """
 
-    tau_nm: Array
-    wrench: Array
     period_s: float = 0.001
+    felt: Array = field(default_factory=lambda: np.zeros(JOINTS + 6))
     at_rest: bool = True
 
-    @classmethod
-    def zero(cls, period_s: float = 0.001) -> ExternalEffort:
-        """No contact."""
-        return cls(np.zeros(7), np.zeros(6), period_s)
+    @property
+    def tau_nm(self) -> Array:
+        """External joint torques (7,) [Nm]."""
+        return self.felt[:JOINTS]
 
-    def update(self, tau_nm: Array | None, wrench: Array | None) -> None:
-        """Take in one period; None when nothing touches the arm."""
+    @property
+    def wrench(self) -> Array:
+        """External wrench (6,) in O [N, Nm]."""
+        return self.felt[JOINTS:]
+
+    def update(self, effort: Array | None) -> None:
+        """Take in one period's effort (13,), unfiltered; None when nothing touches the arm."""
         gain = self.period_s / (FILTER_S + self.period_s)
-        if tau_nm is None or wrench is None:
-            if self.at_rest:
-                return
-            self.tau_nm *= 1 - gain
-            self.wrench *= 1 - gain
+        if effort is not None:
+            self.at_rest = False
+            self.felt += gain * (effort - self.felt)
+        elif not self.at_rest:
+            self.felt *= 1 - gain
             self.at_rest = bool(np.abs(self.wrench).max() < 1e-6)
-            return
-        self.at_rest = False
-        self.tau_nm += gain * (tau_nm - self.tau_nm)
-        self.wrench += gain * (wrench - self.wrench)
 
 
 def collisions(effort: ExternalEffort, behaviour: CollisionBehaviour) -> frozenset[str]:
     """The reflexes that this external effort sets off."""
     if effort.at_rest:
-        return frozenset()
-    names = set()
-    if np.any(np.abs(effort.tau_nm) > behaviour.upper_torque_nm):
-        names.add("joint_reflex")
-    if np.any(np.abs(effort.wrench) > behaviour.upper_wrench):
-        names.add("cartesian_reflex")
-    return frozenset(names)
+        return NO_REFLEX
+    beyond = np.abs(effort.felt) > behaviour.upper
+    if not beyond.any():
+        return NO_REFLEX
+    parts = {"joint_reflex": beyond[:JOINTS], "cartesian_reflex": beyond[JOINTS:]}
+    return frozenset(name for name, part in parts.items() if part.any())
 
 
 def limit_violations(
