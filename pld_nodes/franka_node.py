@@ -113,6 +113,8 @@ class FrankaNode(GraphNode):
         if self.count_publishers(COMMANDS) > 1:
             self._arm.latch(FOREIGN, f"{COMMANDS} has more than one publisher")
         self._publish_state(messages.arm_state_to_msg(arm))
+        if self._twin is not None:
+            self._twin.began(arm.t_ns)
         self._publish_joints(messages.joint_state(arm))
         pose = messages.transform(arm.t_ns, messages.BASE_FRAME, messages.EE_FRAME, arm.O_T_EE)
         self._publish_tf(TFMessage(transforms=[pose]))

@@ -128,8 +128,9 @@ def _camera_topics(camera: str) -> tuple[Topic, ...]:
 
 
 def _heartbeat(node: str) -> Topic:
-    kind, reader = "std_msgs/msg/UInt64", ("safety_node",)
-    return Topic(heartbeat_topic(node), kind, node, reader, qos=STREAM, recorded=False)
+    kind = "std_msgs/msg/UInt64"
+    readers = ("safety_node",) if node == "twin_node" else ("safety_node", "twin_node")
+    return Topic(heartbeat_topic(node), kind, node, readers, qos=STREAM, recorded=False)
 
 
 PLD = "pld_interfaces/msg"

@@ -1,21 +1,29 @@
-"""The twin's side of the graph: lays the scene, and attends to the arm, where a lab has people."""
+"""The twin's side of the graph: lays the scene, and attends to the arm, where a lab has people.
+
+It also tells the twin how far the nodes beside the arm have come: robot time waits for them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from pld_interfaces.msg import ArmState, SafetyStatus
 from pld_interfaces.srv import ResetScene
 from rclpy.task import Future
+from std_msgs.msg import UInt64
 from std_srvs.srv import Trigger
 
 from pld.errors import PldError
 from pld.safety.attendant import Attendant
 from pld.safety.failsafe import CLEAR, RECOVER
+from pld.twin.attendance import Attendance
 from pld.twin.control import ControlClient
+from pld.twin.observer import TwinObserver
 from pld.types import ControlMode
+from pld_nodes.graph import BEATING, heartbeat_topic
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import GraphNode, run_node
 
@@ -40,6 +48,8 @@ class TwinNode(GraphNode):
         super().__init__("twin_node")
         config = self.config(TwinConfig)
         self._twin = ControlClient(Path(config.twin_dir) / "twin.sock")
+        self._observer = TwinObserver(Path(config.twin_dir) / "twin.link")
+        self._attendance = Attendance()
         self.create_service(ResetScene, "scene/reset", self._on_reset)
         self._attendant = Attendant()
         self._latched: tuple[str, ...] = ()
@@ -48,6 +58,8 @@ class TwinNode(GraphNode):
         self._unattended = config.unattended
         self.subscribe("safety/status", self._on_status)
         self._beat = self.heartbeat()
+        for node in set(BEATING) - {self.get_name()}:
+            self.subscribe(heartbeat_topic(node), partial(self._on_beat, node))
         self.subscribe("arm/state", self._on_state)
 
     def _on_reset(
@@ -64,9 +76,21 @@ class TwinNode(GraphNode):
     def _on_status(self, msg: SafetyStatus) -> None:
         self._latched = tuple(msg.latched)
 
+    def _on_beat(self, node: str, msg: UInt64) -> None:
+        self._attendance = self._attendance.on_told(node, int(msg.data))
+        self._confirm()
+
+    def _confirm(self) -> None:
+        """Let robot time go on as far as everybody beside the arm has come."""
+        if (done_ns := self._attendance.done_ns) is not None:
+            self._observer.worked(done_ns)
+
     def _on_state(self, msg: ArmState) -> None:
         self._beat(msg.step)
         t_ns = messages.nanoseconds(msg.header.stamp)
+        attendance = self._attendance.on_state(msg.step, t_ns)
+        self._attendance = attendance.on_told(self.get_name(), msg.step)
+        self._confirm()
         if t_ns - self._reported_ns >= REPORT_NS:
             self._reported_ns = t_ns
             self.diagnose(t_ns, ord(DiagnosticStatus.OK), "lays the scene")

@@ -38,15 +38,17 @@ LAYOUT = np.dtype(
         ("success", "<i8"),
         ("contact_n", "<f8"),
         ("object_speed_m_s", "<f8"),
-        ("confirmed_ns", "<i8", 8),
-        ("confirmed_wall_ns", "<i8", 8),
+        ("confirmed_ns", "<i8", 16),
+        ("confirmed_wall_ns", "<i8", 16),
         ("instants", "<i8"),
         ("instant_t_ns", "<i8", INSTANTS),
         ("instant_qpos", "<f8", (INSTANTS, NQ_MAX)),
     ]
 )
 MAGIC = 0x504C_445F_5457_494E
-CONFIRM_SLOTS = {"command": 0, "third_person": 1, "wrist": 2, "driver": 3}
+CONFIRM_SLOTS = {"command": 0, "third_person": 1, "wrist": 2, "driver": 3, "step": 4, "nodes": 5}
+"""Who confirms. `step` is no peer but says when the newest control step began; `nodes` are those
+that work beside the arm at every step."""
 SIGNED_OFF_NS = np.iinfo(np.int64).max // 2
 
 

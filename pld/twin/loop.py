@@ -13,7 +13,7 @@ from typing import Any
 
 from pld.twin.control import ControlServer
 from pld.twin.fci import NS_PER_MS, FciServer
-from pld.twin.link import CAMERA_RATE_HZ, CONFIRM_SLOTS, TwinLink
+from pld.twin.link import CAMERA_RATE_HZ, TwinLink
 from pld.twin.pacing import Pacer
 from pld.twin.stage import Stage
 
@@ -23,15 +23,25 @@ BACKLOG_NS = 10_000_000
 COMMAND_BUDGET_NS = 5_000_000
 CAMERA_BUDGET_NS = 20_000_000
 DRIVER_BUDGET_NS = 15_000_000
+NODES_PART = 0.6
 RECENT_MS = 5000
 
 
-def leads_ns(rate_hz: float) -> dict[str, int]:
-    """How far robot time may run ahead of each peer's confirmation at that control rate."""
-    leads = dict.fromkeys(CONFIRM_SLOTS, round(1e9 / CAMERA_RATE_HZ) + CAMERA_BUDGET_NS)
-    leads["command"] = round(1e9 / rate_hz) + COMMAND_BUDGET_NS
-    leads["driver"] = DRIVER_BUDGET_NS
-    return leads
+def pacer(rate_hz: float) -> Pacer:
+    """How far robot time may run ahead of each peer's confirmation at that control rate.
+
+    The nodes beside the arm must have dealt with a control step before NODES_PART of it is over:
+    the safety node looks for their word at the next one at the earliest.
+    """
+    camera_ns = round(1e9 / CAMERA_RATE_HZ) + CAMERA_BUDGET_NS
+    leads = {
+        "command": round(1e9 / rate_hz) + COMMAND_BUDGET_NS,
+        "third_person": camera_ns,
+        "wrist": camera_ns,
+        "driver": DRIVER_BUDGET_NS,
+        "nodes": round(NODES_PART * 1e9 / rate_hz),
+    }
+    return Pacer(leads, followers=("nodes",))
 
 
 @dataclass
@@ -62,7 +72,7 @@ class TwinLoop:
         self.stopping = False
         self.t_ms = 1
         now = clock_ns()
-        self._due_ns = now
+        self._due_ns = self._told_ns = now
         self._times = Times(now, now, self.t_ms)
         self._recent_factor = 1.0
         server.observe(self.t_ms)
@@ -86,6 +96,7 @@ class TwinLoop:
         self._server.observe(self.t_ms)
         self._link.publish(self._stage.truth(self.t_ms))
         self._server.broadcast()
+        self._told_ns = self._clock_ns()
         if self.t_ms % CONTROL_EVERY_MS == 0 and self._control is not None:
             self._control.poll()
         if self.t_ms - self._times.recent_ms >= RECENT_MS:
@@ -112,21 +123,25 @@ class TwinLoop:
 
     def _hold_back(self) -> None:
         """Wait while a peer is too far behind, or while robot time is frozen."""
-        told_ns = 0
         while not self.stopping:
             now = self._clock_ns()
-            confirmed = {name: self._link.confirmed(name)[0] for name in CONFIRM_SLOTS}
-            blocked = self._pacer.blockers((self.t_ms + 1) * NS_PER_MS, confirmed, now)
+            confirmed = {name: self._link.confirmed(name)[0] for name in self._pacer.peers}
+            step_ns = self._link.confirmed("step")[0]
+            blocked = self._pacer.blockers((self.t_ms + 1) * NS_PER_MS, confirmed, now, step_ns)
             if not blocked and not self._server.faults.frozen:
                 break
-            if now - told_ns > KEEPALIVE_NS and told_ns:
-                self._server.send_state()
-                self._server.gripper_server.send_numbered(self.t_ms)
-            if now - told_ns > KEEPALIVE_NS:
-                told_ns = now
+            self._keep_alive(now)
             self._server.poll_tcp()
             self._server.hear()
             self._idle()
+
+    def _keep_alive(self, now_ns: int) -> None:
+        """Repeat the last state now and then: clients give up what is silent for a second."""
+        if now_ns - self._told_ns < KEEPALIVE_NS:
+            return
+        self._told_ns = now_ns
+        self._server.send_state()
+        self._server.gripper_server.send_numbered(self.t_ms)
 
     def _idle(self) -> None:
         if self._control is not None:
@@ -151,7 +166,8 @@ class TwinLoop:
         deadline = began + server.watch.patience_ns()
         if server.faults.is_silent(self.t_ms * NS_PER_MS):
             return
-        while (left := deadline - self._clock_ns()) > 0:
+        while (left := deadline - (now := self._clock_ns())) > 0:
+            self._keep_alive(now)
             select.select(server.client_sockets(), [], [], min(left / 1e9, 0.05))
             if server.hear() or not server.still_owes_a_reply():
                 break

@@ -12,7 +12,7 @@ from pld.twin.link import TwinLink
 
 
 class TwinObserver:
-    """Confirms robot time on the twin's page for the robot driver's process."""
+    """Confirms robot time on the twin's page, for the robot driver or the nodes beside the arm."""
 
     def __init__(self, link_path: Path) -> None:
         self._link = TwinLink(link_path)
@@ -24,6 +24,14 @@ class TwinObserver:
     def applied(self, t_ns: int | None) -> None:
         """The command that answers the state of `t_ns` was applied; None: none is awaited."""
         self._say("command", t_ns)
+
+    def began(self, t_ns: int) -> None:
+        """The driver told everybody of the control step that began at `t_ns`."""
+        self._say("step", t_ns)
+
+    def worked(self, t_ns: int) -> None:
+        """All nodes beside the arm have worked on the control step that began at `t_ns`."""
+        self._say("nodes", t_ns)
 
     def _say(self, slot: str, t_ns: int | None) -> None:
         wall_ns = time.monotonic_ns()

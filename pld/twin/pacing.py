@@ -2,6 +2,8 @@
 
 Each peer confirms the robot time that it has dealt with. Robot time may run a bounded lead ahead of
 every peer that is present. A peer that was never seen, or that has signed off, is not waited for.
+A peer that follows the control steps owes nothing but to the newest of them: its lead counts from
+there, so that no step begins late where the driver begins none.
 A peer that blocks robot time for longer than the grace is taken for dead and not waited for until
 it confirms again: a dead peer costs one grace, once.
 """
@@ -21,6 +23,7 @@ class Peer:
     """How far one peer has come, and what waiting for it has cost."""
 
     lead_ns: int
+    follows: bool = False
     confirmed_ns: int = NEVER_NS
     blocked_ns: int = 0
     waited_ns: int = 0
@@ -34,38 +37,52 @@ class Peer:
             self.blocked_ns = 0
             self.silent = False
 
-    def allows(self, t_ns: int) -> bool:
-        """Whether robot time may reach `t_ns` as far as this peer is concerned."""
+    def allows(self, t_ns: int, step_ns: int) -> bool:
+        """Whether robot time may reach `t_ns` as far as this peer is concerned.
+
+        The newest control step began at `step_ns`.
+        """
         if self.silent or self.confirmed_ns == NEVER_NS:
             return True
+        if self.follows:
+            return self.confirmed_ns >= step_ns or t_ns <= step_ns + self.lead_ns
         return t_ns <= self.confirmed_ns + self.lead_ns
 
 
 @dataclass
 class Pacer:
-    """Decides whether robot time may advance. `leads_ns` is the allowed lead for each peer."""
+    """Decides whether robot time may advance. `leads_ns` is the allowed lead for each peer.
+
+    Those named in `followers` follow the control steps.
+    """
 
     leads_ns: Mapping[str, int]
+    followers: tuple[str, ...] = ()
     grace_ns: int = DEFAULT_GRACE_NS
     peers: dict[str, Peer] = field(init=False)
     _blocked_at_ns: int | None = field(init=False, default=None)
     _blockers: tuple[str, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
-        self.peers = {name: Peer(lead) for name, lead in self.leads_ns.items()}
+        self.peers = {
+            name: Peer(lead, name in self.followers) for name, lead in self.leads_ns.items()
+        }
 
-    def blockers(self, t_ns: int, confirmed_ns: Mapping[str, int], wall_ns: int) -> tuple[str, ...]:
+    def blockers(
+        self, t_ns: int, confirmed_ns: Mapping[str, int], wall_ns: int, step_ns: int = 0
+    ) -> tuple[str, ...]:
         """Names of the peers to wait for before robot time may reach `t_ns`; empty: go on.
 
         `confirmed_ns` holds the robot time that each peer has confirmed (0: never seen);
-        `wall_ns` is a steady clock, used for the grace alone.
+        `wall_ns` is a steady clock, used for the grace alone; `step_ns` is the robot time at which
+        the newest control step began.
         """
         self._charge(wall_ns)
         for name, t_confirmed in confirmed_ns.items():
             self.peers[name].confirm(t_confirmed)
         blocked = []
         for name, peer in self.peers.items():
-            if peer.allows(t_ns):
+            if peer.allows(t_ns, step_ns):
                 continue
             if peer.blocked_ns >= self.grace_ns:
                 peer.silent = True

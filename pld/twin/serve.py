@@ -22,8 +22,7 @@ from pld.errors import ConfigError, PldError
 from pld.twin.control import ControlServer, Handler
 from pld.twin.fci import NS_PER_MS, SERVER_VERSION, FciServer, close_all
 from pld.twin.link import TwinLink
-from pld.twin.loop import TwinLoop, leads_ns
-from pld.twin.pacing import Pacer
+from pld.twin.loop import TwinLoop, pacer
 from pld.twin.scene import SceneOptions
 from pld.twin.stage import Stage
 from pld.twin.tasks import TASKS
@@ -106,7 +105,7 @@ def serve(options: argparse.Namespace) -> None:
         stage.start(options.seed)
         run_dir.mkdir(parents=True, exist_ok=True)
         link = TwinLink(run_dir / LINK_NAME, create=True)
-        loop = TwinLoop(stage, server, link, Pacer(leads_ns(options.rate_hz)))
+        loop = TwinLoop(stage, server, link, pacer(options.rate_hz))
         operations = Operations(stage, server, loop)
         control = ControlServer(run_dir / SOCKET_NAME, operations.handlers())
         for number in (signal.SIGINT, signal.SIGTERM):

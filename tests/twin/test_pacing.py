@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from pld.twin.attendance import Attendance
 from pld.twin.pacing import LOST_LIMIT, Pacer, ReplyWatch
 
 MS = 1_000_000
@@ -14,7 +15,8 @@ GRACE_NS = 500 * MS
 
 
 def pacer() -> Pacer:
-    return Pacer({"command": (PERIOD_MS + BUDGET_MS) * MS, "wrist": 50 * MS}, GRACE_NS)
+    leads_ns = {"command": (PERIOD_MS + BUDGET_MS) * MS, "wrist": 50 * MS}
+    return Pacer(leads_ns, grace_ns=GRACE_NS)
 
 
 def test_a_peer_never_seen_is_not_waited_for() -> None:
@@ -100,6 +102,40 @@ def test_load_slows_a_run_and_never_changes_it() -> None:
     assert max(loaded) <= BUDGET_MS
     assert max(quick) == 20
     assert loaded_wall > 3 * quick_wall
+
+
+def test_who_follows_the_steps_owes_something_to_the_newest_only() -> None:
+    watch = Pacer({"nodes": 30 * MS}, ("nodes",), GRACE_NS)
+    worked = {"nodes": 1000 * MS}
+    for t_ms in range(1001, 3000):
+        assert watch.blockers(t_ms * MS, worked, t_ms * MS, 1000 * MS) == ()
+    assert watch.blockers(3030 * MS, worked, 3000 * MS, 3000 * MS) == ()
+    assert watch.blockers(3030 * MS + 1, worked, 3000 * MS, 3000 * MS) == ("nodes",)
+    assert watch.blockers(3030 * MS + 1, {"nodes": 3000 * MS}, 3001 * MS, 3000 * MS) == ()
+
+
+def test_who_follows_the_steps_and_hangs_costs_one_grace_in_all() -> None:
+    watch = Pacer({"nodes": 30 * MS}, ("nodes",), GRACE_NS)
+    wall_ns = 0
+    for t_ms in range(1000, 2000):
+        step_ns = t_ms // PERIOD_MS * PERIOD_MS * MS
+        while watch.blockers((t_ms + 1) * MS, {"nodes": 1000 * MS}, wall_ns, step_ns):
+            wall_ns += MS
+    assert wall_ns == GRACE_NS
+    assert watch.peers["nodes"].silences == 1
+
+
+def test_the_slowest_node_says_how_far_all_have_come() -> None:
+    came = Attendance()
+    assert came.done_ns is None
+    came = came.on_state(7, 700).on_told("twin_node", 7)
+    assert came.done_ns == 700
+    came = came.on_told("recorder_node", 6)
+    assert came.done_ns is None
+    came = came.on_told("recorder_node", 7).on_state(8, 800).on_told("twin_node", 8)
+    assert came.done_ns == 700
+    assert came.on_told("recorder_node", 8).done_ns == 800
+    assert came.on_told("recorder_node", 9).done_ns == 800
 
 
 def test_a_silent_client_costs_one_grace_and_then_nothing() -> None:
