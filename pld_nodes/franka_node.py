@@ -32,6 +32,7 @@ from pld_nodes.ros.node import EXIT_FAILED, GraphNode, run_node, sequence_of
 
 COMMANDS = "arm/command"
 FOREIGN = "foreign_command"
+TIME_EVERY_NS = 8_000_000
 FRAMES = {"O": messages.BASE_FRAME, "EE": messages.EE_FRAME}
 
 
@@ -73,6 +74,8 @@ class FrankaNode(GraphNode):
         self._newest_step = 0
         self._stop = threading.Event()
         self._publish_state = self.publisher("arm/state").publish
+        self._publish_time = self.publisher("arm/time").publish
+        self._time_ns = 0
         self._publish_joints = self.publisher("joint_states").publish
         self._publish_tf = self.publisher("/tf").publish
         self._static = self.publisher("/tf_static")
@@ -94,7 +97,7 @@ class FrankaNode(GraphNode):
                 request, self._request = self._request, None
                 if request is not None:
                     self._carry_out(request)
-                self._tell(self._arm.wait_step())
+                self._tell(self._arm.wait_step(self._tell_time))
         except Exception as error:
             self._arm.latch("driver_failed", repr(error))
             self.get_logger().fatal(str(error))
@@ -108,11 +111,18 @@ class FrankaNode(GraphNode):
         except RobotError as error:
             self.get_logger().error(str(error))
 
+    def _tell_time(self, t_ns: int) -> None:
+        """Tell the safety node that time goes on, every few milliseconds."""
+        if not 0 <= t_ns - self._time_ns < TIME_EVERY_NS:
+            self._time_ns = t_ns
+            self._publish_time(messages.stamp(t_ns))
+
     def _tell(self, arm: ArmState) -> None:
         self._newest_step = arm.step
         if self.count_publishers(COMMANDS) > 1:
             self._arm.latch(FOREIGN, f"{COMMANDS} has more than one publisher")
         self._publish_state(messages.arm_state_to_msg(arm))
+        self._tell_time(arm.t_ns)
         if self._twin is not None:
             self._twin.began(arm.t_ns)
         self._publish_joints(messages.joint_state(arm))

@@ -134,6 +134,7 @@ def _heartbeat(node: str) -> Topic:
 
 
 PLD = "pld_interfaces/msg"
+TIME = "builtin_interfaces/msg/Time"
 TOPICS: tuple[Topic, ...] = (
     *(topic for camera in CAMERAS for topic in _camera_topics(camera)),
     Topic(
@@ -145,6 +146,7 @@ TOPICS: tuple[Topic, ...] = (
         STREAM,
         150.0,
     ),
+    Topic("arm/time", TIME, "franka_node", ("safety_node",), (), STREAM, recorded=False),
     Topic(
         "base/action",
         f"{PLD}/BaseAction",

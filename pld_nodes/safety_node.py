@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from pld_interfaces.msg import ArmState, Choice, RecorderStatus, SafetyStatus
 from rclpy.clock import Clock, ClockType
@@ -31,7 +32,9 @@ from pld_nodes.ros.node import GraphNode, run_node, sequence_of
 LOOK_S = 0.25
 SILENCE_S = 5.0
 GAP_NS = 500_000_000
-SIGN_WITHIN_S = 0.1  # beside a graph on two busy cores signs came up to 42 ms after the state
+SIGN_WITHIN_PERIODS = 0.7
+SIGN_WITHIN_S = 0.1
+IMAGE_GAP_NS = 78_000_000  # a camera of 30 Hz may lose one image
 FILTER_CAUSES = ("not_finite", "absurd", "arm_not_finite", "left_workspace", "force_ceiling")
 SOLE_PUBLISHER = {"foreign_command": "arm/command", "foreign_choice": "arbitrator/choice"}
 
@@ -56,9 +59,12 @@ class SafetyNode(GraphNode):
         self._source = SingleSource()
         self._silence = TimeGuard(SILENCE_S)
         self._early: EarlyAnswer[Choice] = EarlyAnswer()
-        self._beats = Heartbeats(max(1, round(SIGN_WITHIN_S * config.rate_hz)))
-        self._images = Freshness({camera_node(camera): stale_ns(camera) for camera in CAMERAS})
+        within_s = min(SIGN_WITHIN_PERIODS / config.rate_hz, SIGN_WITHIN_S)
+        self._beats = Heartbeats(round(within_s * 1e9))
+        limits_ns = {camera_node(camera): stale_ns(camera) for camera in CAMERAS}
+        self._images = Freshness(limits_ns, IMAGE_GAP_NS)
         self._arm: types.ArmState | None = None
+        self._now_ns = 0
         self._failsafe = Failsafe()
         self._commands = self._holds = 0
         self._publish = self.publisher("arm/command").publish
@@ -70,6 +76,7 @@ class SafetyNode(GraphNode):
             self.subscribe(heartbeat_topic(node), partial(self._on_beat, node))
         for camera in CAMERAS:
             self.subscribe(info_topic(camera), partial(self._on_image, camera_node(camera)))
+        self.subscribe("arm/time", self._on_time)  # last: read after the signs that it judges
         self.create_service(Trigger, "~/stop", self._on_stop)
         self.create_service(Trigger, "~/clear", self._on_clear)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -82,10 +89,9 @@ class SafetyNode(GraphNode):
             self._send(hold_command(before, "choice_missing"))
         self._arm = arm
         self._guard = self._guard.on_state(arm.step)
-        self._beats = self._beats.on_state(arm.step)
+        self._beats = self._beats.on_state(arm.step, arm.t_ns)
         self._note("robot_fault", present=arm.control_mode is types.ControlMode.FAULT)
         self._note("arm_state_lost", present=_is_gap(before, arm))
-        self._note_silence(moved=arm.control_mode is types.ControlMode.TRACKING)
         for cause in SOLE_PUBLISHER:
             self._note(cause, present=self._is_shared(cause))
         early = self._early.due(arm.step)
@@ -120,9 +126,19 @@ class SafetyNode(GraphNode):
             self._note(cause, present=cause in command.reasons or cause in standing)
         self._send(hold_command(arm, withheld) if withheld else command)
 
-    def _note_silence(self, *, moved: bool) -> None:
+    def _on_time(self, msg: Time) -> None:
+        """Who falls silent is noticed between the control steps, within milliseconds.
+
+        Only here: what came before this time was told has been read by then.
+        """
+        self._now_ns = messages.nanoseconds(msg)
+        if self._arm is not None:
+            self._note_silence(self._arm)
+
+    def _note_silence(self, arm: types.ArmState) -> None:
         """A silence begins while commands move the arm, and lasts until the node works again."""
         silent, told = self._silent, "node_silent" in self._failsafe.active
+        moved = arm.control_mode is types.ControlMode.TRACKING
         if silent and moved and not told:
             self.get_logger().warning(f"silent: {', '.join(silent)}")
         self._note("node_silent", present=bool(silent) and (moved or told))
@@ -134,7 +150,8 @@ class SafetyNode(GraphNode):
         self._beats = self._beats.on_beat(node, int(msg.data))
 
     def _on_image(self, node: str, msg: CameraInfo) -> None:
-        self._images = self._images.on_stamp(node, messages.nanoseconds(msg.header.stamp))
+        stamp_ns = messages.nanoseconds(msg.header.stamp)
+        self._images = self._images.on_stamp(node, stamp_ns, self._now_ns)
 
     def _look_for_silence(self) -> None:
         """Notice in steady time that a moving arm tells no state any more.
@@ -202,7 +219,7 @@ class SafetyNode(GraphNode):
 
     @property
     def _silent(self) -> tuple[str, ...]:
-        return self._beats.silent + self._images.stale(self._t_ns)
+        return self._beats.silent(self._now_ns) + self._images.stale(self._now_ns)
 
     @property
     def _t_ns(self) -> int:

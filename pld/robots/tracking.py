@@ -24,6 +24,7 @@ LONGEST_PAUSE_S = 0.004
 
 logger = logging.getLogger(__name__)
 Watcher = Callable[[int | None], None]
+OnTime = Callable[[int], None]
 
 
 class TrackingArm:
@@ -63,11 +64,12 @@ class TrackingArm:
         """Control periods that were missed because the caller was late."""
         return self._clock.skipped
 
-    def wait_step(self) -> ArmState:
+    def wait_step(self, on_time: OnTime = lambda _: None) -> ArmState:
         """Block until robot time enters the next control period; returns its state.
 
-        Runs the watchdog meanwhile. With a fault latched it goes on, in steady time where robot
-        time stands still, so that the fault can be told.
+        Runs the watchdog meanwhile, and gives `on_time` the graph clock's time [ns] every few
+        milliseconds. With a fault latched it goes on, in steady time where robot time stands
+        still, so that the fault can be told.
         """
         while True:
             with self._lock:
@@ -78,6 +80,8 @@ class TrackingArm:
                 if left_ns <= 0:
                     self._clock.advance(reading.t_ns)
                     return self._state()
+                now_ns = self._stamp_ns(reading)
+            on_time(now_ns)
             time.sleep(min(max(left_ns * 6e-10, SHORTEST_PAUSE_S), LONGEST_PAUSE_S))
         time.sleep(self.config.period_ns / 1e9)
         self._clock.step += 1

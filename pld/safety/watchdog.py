@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+BEGUN_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -40,50 +41,62 @@ class StepGuard:
 
 @dataclass(frozen=True)
 class Heartbeats:
-    """Which nodes fell silent: each owes a sign for a control step within `steps` later ones.
+    """Which nodes fell silent: each owes a sign for a control step within `within_ns` of its start.
 
-    Where no step begins, as while the driver takes the arm home, nothing is owed. Who never spoke
-    is not missed.
+    Times are robot time [ns]. Where no step begins, as while the driver takes the arm home, nothing
+    is owed. Who never spoke is not missed.
     """
 
-    steps: int
-    begun: tuple[int, ...] = ()
+    within_ns: int
+    begun: tuple[tuple[int, int], ...] = ()
     heard: Mapping[str, int] = field(default_factory=dict)
 
-    def on_state(self, step: int) -> Heartbeats:
-        """A control step began; signs for the one that began `steps` before it are due."""
-        return replace(self, begun=(*self.begun, step)[-1 - self.steps :])
+    def on_state(self, step: int, t_ns: int) -> Heartbeats:
+        """Control step `step` began at `t_ns`."""
+        return replace(self, begun=(*self.begun, (step, t_ns))[-BEGUN_KEPT:])
 
     def on_beat(self, name: str, step: int) -> Heartbeats:
         """`name` has done its work of a control step."""
         return replace(self, heard={**self.heard, name: step})
 
-    @property
-    def silent(self) -> tuple[str, ...]:
-        """Names that owe a sign, in alphabetical order."""
-        if len(self.begun) <= self.steps:
+    def silent(self, t_ns: int) -> tuple[str, ...]:
+        """Names that owe a sign at `t_ns`, in alphabetical order."""
+        due = [step for step, at_ns in self.begun if t_ns - at_ns > self.within_ns]
+        if not due:
             return ()
-        return tuple(sorted(name for name, step in self.heard.items() if step < self.begun[0]))
+        return tuple(sorted(name for name, step in self.heard.items() if step < due[-1]))
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """How old the newest word of each stream is, in robot time [ns]; who never spoke is not missed.
+    """Which streams are stale, in robot time [ns]; who never spoke is not missed.
 
-    `limits_ns` holds the largest age by name.
+    The newest word of a stream may be as old as `limits_ns` says by name, and nothing new may have
+    come for `gap_ns`: what comes late all the time ends unnoticed for longer by its age alone.
     """
 
     limits_ns: Mapping[str, float]
+    gap_ns: int
     newest_ns: Mapping[str, int] = field(default_factory=dict)
+    came_ns: Mapping[str, int] = field(default_factory=dict)
 
-    def on_stamp(self, name: str, stamp_ns: int) -> Freshness:
-        """Something measured at `stamp_ns` came."""
-        return replace(self, newest_ns={**self.newest_ns, name: stamp_ns})
+    def on_stamp(self, name: str, stamp_ns: int, t_ns: int) -> Freshness:
+        """Something measured at `stamp_ns` came when `t_ns` was known; the same again is not new.
+
+        It came no sooner than it was measured, where `t_ns` lags behind.
+        """
+        if stamp_ns == self.newest_ns.get(name):
+            return self
+        newest = {**self.newest_ns, name: stamp_ns}
+        return replace(self, newest_ns=newest, came_ns={**self.came_ns, name: max(t_ns, stamp_ns)})
 
     def stale(self, t_ns: int) -> tuple[str, ...]:
         """Names whose newest word is too old at `t_ns`, in alphabetical order."""
-        newest = self.newest_ns.items()
-        return tuple(sorted(n for n, at_ns in newest if t_ns - at_ns > self.limits_ns[n]))
+        return tuple(sorted(name for name in self.newest_ns if self._is_stale(name, t_ns)))
+
+    def _is_stale(self, name: str, t_ns: int) -> bool:
+        aged = t_ns - self.newest_ns[name] > self.limits_ns[name]
+        return aged or t_ns - self.came_ns[name] > self.gap_ns
 
 
 @dataclass(frozen=True)

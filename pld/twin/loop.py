@@ -23,15 +23,15 @@ BACKLOG_NS = 10_000_000
 COMMAND_BUDGET_NS = 5_000_000
 CAMERA_BUDGET_NS = 20_000_000
 DRIVER_BUDGET_NS = 15_000_000
-NODES_PART = 0.6
+NODES_PART = 0.4
 RECENT_MS = 5000
 
 
 def pacer(rate_hz: float) -> Pacer:
     """How far robot time may run ahead of each peer's confirmation at that control rate.
 
-    The nodes beside the arm must have dealt with a control step before NODES_PART of it is over:
-    the safety node looks for their word at the next one at the earliest.
+    The nodes beside the arm must have dealt with a control step before NODES_PART of it is over, in
+    time for the safety node, which looks for their word a little later.
     """
     camera_ns = round(1e9 / CAMERA_RATE_HZ) + CAMERA_BUDGET_NS
     leads = {

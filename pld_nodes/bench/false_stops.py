@@ -32,6 +32,13 @@ def is_stop(status: SafetyStatus) -> bool:
     return bool(status.action) and CHOSEN not in status.active
 
 
+def standing(watcher: FaultWatcher) -> str:
+    """What holds the arm now, as the driver and safety say."""
+    arm, status = watcher.states[-1], watcher.statuses[-1]
+    names = ", ".join((*arm.errors, *status.active)) or "nothing"
+    return f"{names} ({arm.control_mode.name.lower()}, step {arm.step} answered {status.step})"
+
+
 def stamp_ns(status: SafetyStatus) -> int:
     """Robot time of a status [ns]."""
     return messages.nanoseconds(status.header.stamp)

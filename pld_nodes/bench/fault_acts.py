@@ -25,6 +25,7 @@ GENTLY_UP = np.array([0.0, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0])
 OUTWARD = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0])
 DEVICE_S, SETTLED_S = 20.0, 2.0
 WRIST_CAMERA = camera_node("wrist")
+Act = Callable[["Field"], None]
 
 
 @dataclass
@@ -36,6 +37,13 @@ class Field:
     truth: TruthPath
     twin: ControlClient
     device: subprocess.Popen[str] | None = None
+    acted_ns: int = 0
+
+    def do(self, act: Act) -> int:
+        """Act; returns the robot time [ns] just before, of a signal that at which it was sent."""
+        self.acted_ns = self.truth.t_ns
+        act(self)
+        return self.acted_ns
 
     def pid(self, name: str) -> int:
         """Process id of a process of the run."""
@@ -43,10 +51,9 @@ class Field:
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a process of the run."""
-        os.kill(self.pid(name), number)
-
-
-Act = Callable[[Field], None]
+        pid = self.pid(name)
+        self.acted_ns = self.truth.t_ns
+        os.kill(pid, number)
 
 
 def always(action: types.Array, _: int) -> Answers:

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from pld.run_folder import verdicts
 from pld.safety.limits import SafetyLimits
 from pld.twin.control import ControlClient
 from pld.twin.link import TwinLink
-from pld_nodes.bench.false_stops import is_stop, stops
+from pld_nodes.bench.false_stops import is_stop, standing, stops
 from pld_nodes.bench.fault_acts import Field
 from pld_nodes.bench.fault_sign import Sign
 from pld_nodes.bench.fault_watcher import FaultWatcher
@@ -147,7 +147,7 @@ class Session:
                 self.last_kill = (fault, trial)
                 return
             if not self._recovered(field_):
-                self.say("bench", "the operator could not clear it; a new run")
+                self.say("bench", f"not to be cleared: {standing(field_.watcher)}; a new run")
                 return
         if self.queue:
             self.say("bench", "the arm does not move; a new run")
@@ -194,8 +194,8 @@ class Session:
         self._until(watcher.going_home if fault.homing else watcher.moving, 10.0)
         causes = stops(watcher, calm, len(watcher.statuses))
         sign = Sign.before(watcher, fault, truth.t_ns)
-        start_ns = sign.start_ns
-        fault.inject(field_)
+        start_ns = field_.do(fault.inject)
+        sign = replace(sign, start_ns=start_ns)
         end_ns = start_ns + round(fault.window_s * 1e9)
         self._until(lambda: truth.t_ns >= end_ns, fault.wall_s)
         times, places = truth.places(start_ns, min(end_ns, truth.t_ns))

@@ -23,6 +23,7 @@ from tests.nodes.recorder_graph import environment_of, stop
 environment.prepare()
 
 import rclpy  # noqa: E402
+from builtin_interfaces.msg import Time  # noqa: E402
 from pld_interfaces.msg import (  # noqa: E402
     ArmCommand,
     ArmState,
@@ -38,6 +39,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 
 from pld_nodes.ros import messages  # noqa: E402
 from pld_nodes.ros.node import qos_profile  # noqa: E402
+from pld_nodes.safety_node import IMAGE_GAP_NS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_Q_RAD = np.array([0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4])
@@ -60,6 +62,7 @@ class Beside:
         self.arm.connect()
         self.state = replace(self.arm.reset(), q_rad=READY_Q_RAD)
         self._states = self._publisher(ArmState, "arm/state")
+        self._times = self._publisher(Time, "arm/time")
         self._choices = self._publisher(Choice, "arbitrator/choice")
         for kind, name, kept in (
             (ArmCommand, "arm/command", self.commands),
@@ -94,7 +97,7 @@ class Beside:
         return False
 
     def is_matched(self) -> bool:
-        outward = (self._states, self._choices)
+        outward = (self._states, self._times, self._choices)
         inward = ("arm/command", "safety/status")
         return all(p.get_subscription_count() for p in outward) and all(
             self.node.count_publishers(name) for name in inward
@@ -103,6 +106,10 @@ class Beside:
     def tell_state(self, **changes: object) -> None:
         self.state = replace(self.arm.wait_step(), q_rad=READY_Q_RAD, **changes)
         self._states.publish(messages.arm_state_to_msg(self.state))
+        self.tell_time(self.state.t_ns)
+
+    def tell_time(self, t_ns: int) -> None:
+        self._times.publish(messages.stamp(t_ns))
 
     def choose(self, action=MODEST, step: int | None = None, source=types.ActionSource.BASE):
         answered = self.state.step if step is None else step
@@ -238,10 +245,28 @@ def test_a_node_that_falls_silent_holds_the_arm_until_it_works_again(beside: Bes
         last = beside.state.step
         beat.publish(UInt64(data=last))
         assert beside.wait(lambda: beside.turn(**tracking).hold)
-        assert beside.state.step >= last + 3
+        assert beside.state.step >= last + 2
         holding = beside.turn(control_mode=types.ControlMode.HOLDING)
         assert list(holding.reasons) == ["node_silent"]
         assert not beside.turn(source=types.ActionSource.HUMAN, **tracking).hold
+        beat.publish(UInt64(data=FAR_AHEAD))
+        assert beside.wait(lambda: not beside.turn(**tracking).hold)
+
+
+def test_a_silence_is_noticed_between_two_control_steps(beside: Beside) -> None:
+    tracking = {"control_mode": types.ControlMode.TRACKING}
+    with beside.other(UInt64, graph.heartbeat_topic("reward_node")) as beat:
+        beat.publish(UInt64(data=beside.state.step))
+        beside.turn(**tracking)
+        answered = len(beside.commands)
+        beside.tell_time(beside.state.t_ns + 34_000_000)
+        assert not beside.wait(lambda: len(beside.commands) > answered, 0.3)
+        beside.tell_time(beside.state.t_ns + 36_000_000)
+        assert beside.wait(lambda: len(beside.commands) > answered)
+        command = beside.commands[-1]
+        assert command.hold
+        assert list(command.reasons) == ["node_silent"]
+        assert command.step == beside.state.step
         beat.publish(UInt64(data=FAR_AHEAD))
         assert beside.wait(lambda: not beside.turn(**tracking).hold)
 
@@ -266,7 +291,7 @@ def test_a_camera_that_falls_silent_holds_the_arm_until_its_next_image(beside: B
         camera.publish(CameraInfo(header=messages.header(taken_ns)))
         assert beside.wait(lambda: beside.turn(**tracking).hold)
         assert list(beside.turn(**tracking).reasons) == ["node_silent"]
-        assert beside.state.t_ns - taken_ns > graph.stale_ns("wrist")
+        assert beside.state.t_ns - taken_ns > IMAGE_GAP_NS
         assert not beside.turn(source=types.ActionSource.HUMAN, **tracking).hold
         camera.publish(CameraInfo(header=messages.header(FAR_AHEAD)))
         assert beside.wait(lambda: not beside.turn(**tracking).hold)

@@ -227,33 +227,59 @@ def test_an_unanswered_step_is_counted_once() -> None:
     assert guard.unanswered == 2
 
 
-def test_a_sign_is_owed_for_every_step_before_the_next_begins() -> None:
-    assert Heartbeats(1).on_state(1).on_state(2).silent == ()
-    beats = Heartbeats(1).on_state(1).on_beat("b", 1).on_beat("a", 1).on_state(2).on_beat("c", 2)
-    assert beats.silent == ()
-    late = beats.on_state(3)
-    assert late.silent == ("a", "b")
-    assert late.on_beat("a", 2).silent == ("b",)
-    assert late.on_beat("a", 2).on_state(4).silent == ("a", "b", "c")
+def test_a_sign_for_every_step_is_owed_within_a_time() -> None:
+    assert Heartbeats(45).on_state(1, 0).silent(10**9) == ()
+    beats = Heartbeats(45).on_state(1, 0).on_beat("b", 1).on_beat("a", 1).on_state(2, 50)
+    assert beats.silent(95) == ()
+    assert beats.silent(96) == ("a", "b")
+    assert beats.on_beat("a", 2).silent(96) == ("b",)
+    later = beats.on_beat("a", 2).on_beat("c", 2).on_state(3, 100)
+    assert later.silent(145) == ("b",)
+    assert later.silent(146) == ("a", "b", "c")
 
 
-@pytest.mark.parametrize("steps", [1, 2, 5])
-def test_nothing_is_owed_for_steps_that_did_not_begin(steps: int) -> None:
-    beats = Heartbeats(steps).on_state(1).on_beat("a", 1)
-    for step in range(400, 400 + steps):
-        beats = beats.on_state(step)
-        assert beats.silent == ()
-    assert beats.on_state(1000).silent == ("a",)
+@pytest.mark.parametrize("within_ns", [45, 90, 1000])
+def test_nothing_is_owed_for_steps_that_did_not_begin(within_ns: int) -> None:
+    beats = Heartbeats(within_ns).on_state(1, 0).on_beat("a", 1)
+    assert beats.silent(10**12) == ()
+    beats = beats.on_state(400, 10**12)
+    assert beats.silent(10**12 + within_ns) == ()
+    assert beats.silent(10**12 + within_ns + 1) == ("a",)
+
+
+def test_a_long_run_keeps_few_steps() -> None:
+    beats = Heartbeats(45).on_beat("a", 0)
+    for step in range(1, 1000):
+        beats = beats.on_state(step, step * 50)
+    assert len(beats.begun) < 20
+    assert beats.silent(999 * 50) == ("a",)
+    assert beats.on_beat("a", 998).silent(999 * 50) == ()
 
 
 def test_a_stream_is_stale_when_its_newest_word_is_older_than_its_own_limit() -> None:
-    streams = Freshness({"a": 100, "b": 50}).on_stamp("a", 1_000)
+    streams = Freshness({"a": 100, "b": 50}, gap_ns=1000).on_stamp("a", 1_000, 1_010)
     assert streams.stale(1_100) == ()
     assert streams.stale(1_101) == ("a",)
-    both = streams.on_stamp("b", 1_040)
+    both = streams.on_stamp("b", 1_040, 1_050)
     assert both.stale(1_095) == ("b",)
     assert both.stale(10**9) == ("a", "b")
-    assert both.on_stamp("b", 1_060).stale(1_095) == ()
+    assert both.on_stamp("b", 1_060, 1_070).stale(1_095) == ()
+
+
+def test_a_stream_is_stale_when_nothing_new_came_for_too_long() -> None:
+    streams = Freshness({"a": 100}, gap_ns=40).on_stamp("a", 1_000, 1_010)
+    assert streams.stale(1_050) == ()
+    assert streams.stale(1_051) == ("a",)
+    assert streams.on_stamp("a", 1_000, 1_045).stale(1_051) == ("a",)
+    assert streams.on_stamp("a", 1_033, 1_045).stale(1_051) == ()
+
+
+def test_what_came_while_time_was_not_told_is_not_missed() -> None:
+    streams = (
+        Freshness({"a": 100}, gap_ns=40).on_stamp("a", 1_000, 1_010).on_stamp("a", 2_000, 1_010)
+    )
+    assert streams.stale(2_040) == ()
+    assert streams.stale(2_041) == ("a",)
 
 
 def test_an_answer_that_overtook_its_state_waits_for_it_and_for_no_other() -> None:

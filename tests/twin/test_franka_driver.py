@@ -76,6 +76,16 @@ def test_the_arm_tracks_a_moving_target_at_a_steady_period(arm: FrankaArm) -> No
     assert np.abs(velocity - measured).max() < 0.02
 
 
+def test_the_driver_tells_the_time_between_control_steps(arm: FrankaArm) -> None:
+    arm.reset()
+    began = arm.wait_step()
+    told: list[int] = []
+    ended = arm.wait_step(told.append)
+    times = [began.t_ns, *told, ended.t_ns]
+    assert times == sorted(times)
+    assert max(np.diff(times)) <= 20_000_000
+
+
 def test_when_commands_stop_the_arm_holds_within_100_ms_of_robot_time(arm: FrankaArm) -> None:
     start = arm.reset().O_T_EE.p_m
     states = drive(arm, 12, lambda _, i: np.add(start, [0.0, 0.012 * i, 0.0]))
