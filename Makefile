@@ -37,8 +37,14 @@ setup:
 demo: setup ## run the whole stack on the simulated arm and show the result
 	$(BIN)/pld demo $(DEMO_ARGS)
 
+# The graph and the simulated arm have the machine for themselves; the rest shares it by file.
 test: setup ## run all tests
+ifeq ($(PYTEST_ARGS),)
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/pld tests/structure
+	$(BIN)/python -m pytest tests/twin tests/nodes
+else
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+endif
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .

@@ -135,19 +135,21 @@ def _row(folder: Path, output: Path, limits: Path | None) -> ConversionRow:
 
 
 def policy_steps(recorded: Episode, first_step: int) -> tuple[list[PolicyStep], int]:
-    """The steps of the running episode whose four parts are all in the bag, and the others."""
+    """The steps of the running episode whose four parts are all in the bag, and the others.
+
+    A step that a hold cut short did not execute its action, and is one of the others.
+    """
     arms = {a.value.step: a.value for a in recorded.arm_states}
     bases = {b.value.step: b.value for b in recorded.base_actions}
     choices = {c.value.step: c.value for c in recorded.choices}
     acted = [s for s, c in choices.items() if c.source is not ActionSource.HOLD]
+    held = {c.value.step for c in recorded.commands if c.value.hold}
     whole, running = [], 0
-    for item in recorded.commands:
-        command = item.value
-        step = command.step
+    for step, command in {c.value.step: c.value for c in recorded.commands}.items():
         if not acted or not first_step <= step <= acted[-1]:
             continue
         running += 1
-        if step in arms and step in bases and step in acted and not command.hold:
+        if step in arms and step in bases and step in acted and step not in held:
             whole.append(PolicyStep(arms[step], bases[step], choices[step], command))
     return whole, running - len(whole)
 

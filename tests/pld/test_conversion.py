@@ -23,7 +23,7 @@ from pld.recording.schemas import schema_text
 from pld.recording.translate import arm_state
 from pld.safety.filter import filter_choice, hold_command
 from pld.safety.limits import SafetyLimits, load_limits
-from pld.types import ActionSource, ArmState, Command
+from pld.types import ActionSource, ArmState, Choice, Command
 from tests.pld.recording_stream import (
     ARM,
     EPISODE,
@@ -61,6 +61,7 @@ class Intervened(Stream):
         self._limits, self._sources = limits, sources
         self.silent_base: set[int] = set()
         self.tampered: set[int] = set()
+        self.cut_short: set[int] = set()
         self.commands: list[Command] = []
 
     def whole(self) -> Iterator[RawMessage]:
@@ -100,19 +101,20 @@ class Intervened(Stream):
         if arm.step in self.tampered:
             command = replace(command, executed_action=command.executed_action * 0.5)
         self.commands.append(command)
-        yield self.message(
-            "/pld/arbitrator/choice",
-            cdr(
-                bag.CHOICE,
-                **common,
-                source=int(source),
-                action=choice.action,
-                is_intervention=source is H,
-            ),
-        )
+        yield self._choice(choice, common)
+        yield self._command(command, common)
+        if arm.step in self.cut_short:
+            yield self._command(hold_command(arm, "node_silent"), common)
+
+    def _choice(self, choice: Choice, common) -> RawMessage:
+        human = choice.source is H
+        told = {"source": int(choice.source), "action": choice.action, "is_intervention": human}
+        return self.message("/pld/arbitrator/choice", cdr(bag.CHOICE, **common, **told))
+
+    def _command(self, command: Command, common) -> RawMessage:
         position = build("geometry_msgs/msg/Point", **_named("xyz", command.target.p_m))
         turn = build("geometry_msgs/msg/Quaternion", **_named("xyzw", command.target.q_xyzw))
-        yield self.message(
+        return self.message(
             "/pld/arm/command",
             cdr(
                 bag.ARM_COMMAND,
@@ -171,6 +173,14 @@ def test_a_step_that_the_base_did_not_answer_is_left_out_and_counted(tmp_path, l
     found = convert(recorded(tmp_path, stream), limits, SPEC)
     assert list(found.episode.source) == [B] * 5 + [H] * 5
     assert found.held_steps == 4
+
+
+def test_a_step_that_a_hold_cut_short_is_left_out_and_counted_once(tmp_path, limits) -> None:
+    stream = Intervened(limits, SOURCES)
+    stream.cut_short = {FIRST + 2, FIRST + 6}
+    found = convert(recorded(tmp_path, stream), limits, SPEC)
+    assert list(found.episode.source) == [B] * 4 + [H] * 5
+    assert found.held_steps == 5
 
 
 def test_a_label_given_later_wins_and_a_discarded_episode_is_no_success(tmp_path, limits) -> None:
