@@ -34,7 +34,7 @@ SILENCE_S = 5.0
 GAP_NS = 500_000_000
 SIGN_WITHIN_PERIODS = 0.7
 SIGN_WITHIN_S = 0.1
-IMAGE_GAP_NS = 78_000_000  # a camera of 30 Hz may lose one image
+IMAGE_GAP_NS = 78_000_000  # more than two periods of a camera of 30 Hz
 FILTER_CAUSES = ("not_finite", "absurd", "arm_not_finite", "left_workspace", "force_ceiling")
 SOLE_PUBLISHER = {"foreign_command": "arm/command", "foreign_choice": "arbitrator/choice"}
 
@@ -65,6 +65,7 @@ class SafetyNode(GraphNode):
         self._images = Freshness(limits_ns, IMAGE_GAP_NS)
         self._arm: types.ArmState | None = None
         self._now_ns = 0
+        self._acting = types.ActionSource.HOLD
         self._failsafe = Failsafe()
         self._commands = self._holds = 0
         self._publish = self.publisher("arm/command").publish
@@ -92,6 +93,8 @@ class SafetyNode(GraphNode):
         self._beats = self._beats.on_state(arm.step, arm.t_ns)
         self._note("robot_fault", present=arm.control_mode is types.ControlMode.FAULT)
         self._note("arm_state_lost", present=_is_gap(before, arm))
+        if before is not None and self._now_ns < before.t_ns:
+            self._judge(before.t_ns)
         for cause in SOLE_PUBLISHER:
             self._note(cause, present=self._is_shared(cause))
         early = self._early.due(arm.step)
@@ -119,6 +122,7 @@ class SafetyNode(GraphNode):
         self._note("choice_missing", present=False)
         choice = messages.choice_from_msg(msg)
         command = filter_choice(choice, arm, self._limits, self._spec)
+        self._acting = choice.source
         withheld = self._failsafe.withheld_by(choice.source)
         active = self._failsafe.active
         standing = {arm_condition(arm, self._limits)} & active if active else active
@@ -129,14 +133,16 @@ class SafetyNode(GraphNode):
     def _on_time(self, msg: Time) -> None:
         """Who falls silent is noticed between the control steps, within milliseconds.
 
-        Only here: what came before this time was told has been read by then.
+        Signs that came with this time have been read: their subscriptions are older. A driver that
+        tells no time is noticed by its next states, which judge a step late.
         """
-        self._now_ns = messages.nanoseconds(msg)
-        if self._arm is not None:
-            self._note_silence(self._arm)
+        self._judge(messages.nanoseconds(msg))
 
-    def _note_silence(self, arm: types.ArmState) -> None:
+    def _judge(self, t_ns: int) -> None:
         """A silence begins while commands move the arm, and lasts until the node works again."""
+        self._now_ns, arm = t_ns, self._arm
+        if arm is None:
+            return
         silent, told = self._silent, "node_silent" in self._failsafe.active
         moved = arm.control_mode is types.ControlMode.TRACKING
         if silent and moved and not told:
@@ -169,7 +175,7 @@ class SafetyNode(GraphNode):
         return self.count_publishers(SOLE_PUBLISHER[cause]) > 1
 
     def _note(self, cause: str, *, present: bool) -> None:
-        """Tell the failsafe of a cause; one that newly stops the arm sends a hold at once."""
+        """Tell the failsafe of a cause; one that newly stops who acts sends a hold at once."""
         before = self._failsafe
         self._failsafe = failsafe.noted(before, cause, self._t_ns, present=present)
         if cause in before.in_force or not present:
@@ -177,7 +183,8 @@ class SafetyNode(GraphNode):
         row = failsafe.CAUSES[cause]
         if row.latches:
             self.get_logger().error(f"{cause}: {row.action.name.lower()}, latched")
-        if row.holds_at_once and self._arm is not None:
+        stops = row.holds_at_once and bool(self._failsafe.withheld_by(self._acting))
+        if stops and self._arm is not None:
             self._send(hold_command(self._arm, cause))
 
     def _send(self, command: types.Command) -> None:

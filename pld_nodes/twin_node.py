@@ -102,6 +102,10 @@ class TwinNode(GraphNode):
             asked = self._operators[service].call_async(Trigger.Request())
             asked.add_done_callback(self._on_answer)
 
+    def shutdown(self) -> None:
+        """Let robot time go on without the nodes beside the arm."""
+        self._observer.worked(None)
+
     def _on_answer(self, future: Future[Trigger.Response]) -> None:
         self.get_logger().warning(f"unattended: {future.result().message}")
 

@@ -29,8 +29,8 @@ class TwinObserver:
         """The driver told everybody of the control step that began at `t_ns`."""
         self._say("step", t_ns)
 
-    def worked(self, t_ns: int) -> None:
-        """All nodes beside the arm have worked on the control step that began at `t_ns`."""
+    def worked(self, t_ns: int | None) -> None:
+        """All nodes beside the arm have worked on the control step of `t_ns`; None: they end."""
         self._say("nodes", t_ns)
 
     def _say(self, slot: str, t_ns: int | None) -> None:

@@ -58,6 +58,7 @@ class Beside:
         self.executor.add_node(self.node)
         self.commands: list[ArmCommand] = []
         self.status: list[SafetyStatus] = []
+        self.tells_time = True
         self.arm = FakeArm()
         self.arm.connect()
         self.state = replace(self.arm.reset(), q_rad=READY_Q_RAD)
@@ -106,7 +107,8 @@ class Beside:
     def tell_state(self, **changes: object) -> None:
         self.state = replace(self.arm.wait_step(), q_rad=READY_Q_RAD, **changes)
         self._states.publish(messages.arm_state_to_msg(self.state))
-        self.tell_time(self.state.t_ns)
+        if self.tells_time:
+            self.tell_time(self.state.t_ns)
 
     def tell_time(self, t_ns: int) -> None:
         self._times.publish(messages.stamp(t_ns))
@@ -267,6 +269,31 @@ def test_a_silence_is_noticed_between_two_control_steps(beside: Beside) -> None:
         assert command.hold
         assert list(command.reasons) == ["node_silent"]
         assert command.step == beside.state.step
+        beat.publish(UInt64(data=FAR_AHEAD))
+        assert beside.wait(lambda: not beside.turn(**tracking).hold)
+
+
+def test_a_silence_between_two_steps_does_not_stop_a_person(beside: Beside) -> None:
+    tracking = {"control_mode": types.ControlMode.TRACKING}
+    with beside.other(UInt64, graph.heartbeat_topic("reward_node")) as beat:
+        beat.publish(UInt64(data=beside.state.step))
+        assert not beside.turn(source=types.ActionSource.HUMAN, **tracking).hold
+        answered = len(beside.commands)
+        beside.tell_time(beside.state.t_ns + 36_000_000)
+        assert not beside.wait(lambda: len(beside.commands) > answered, 0.3)
+        assert beside.turn(**tracking).hold
+        beat.publish(UInt64(data=FAR_AHEAD))
+        assert beside.wait(lambda: not beside.turn(**tracking).hold)
+
+
+def test_a_silence_is_noticed_beside_a_driver_that_tells_no_time(beside: Beside) -> None:
+    tracking = {"control_mode": types.ControlMode.TRACKING}
+    with beside.other(UInt64, graph.heartbeat_topic("reward_node")) as beat:
+        beat.publish(UInt64(data=beside.state.step))
+        beside.turn(**tracking)
+        beside.tells_time = False
+        assert beside.wait(lambda: beside.turn(**tracking).hold)
+        beside.tells_time = True
         beat.publish(UInt64(data=FAR_AHEAD))
         assert beside.wait(lambda: not beside.turn(**tracking).hold)
 
