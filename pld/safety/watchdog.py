@@ -24,13 +24,20 @@ class StepGuard:
     unanswered: int = 0
 
     def on_state(self, step: int) -> StepGuard:
-        """A new control step began; counts the previous one if nobody answered it."""
-        missed = self.newest_step >= 0 and self.answered_step < self.newest_step
+        """A control step was told; counts the previous one if it is another and had no answer."""
+        missed = self.newest_step >= 0 and self.missed_before(step)
         return replace(self, newest_step=step, unanswered=self.unanswered + int(missed))
 
     def missed_previous(self) -> bool:
         """Whether the newest step has not been answered."""
         return self.answered_step < self.newest_step
+
+    def missed_before(self, step: int) -> bool:
+        """Whether the newest step has gone by without an answer when `step` is told.
+
+        The driver tells a step twice where a reset ends in the middle of it.
+        """
+        return step != self.newest_step and self.missed_previous()
 
     def on_answer(self, step: int) -> tuple[StepGuard, bool]:
         """Whether an answer to `step` may be used, and the guard after it."""

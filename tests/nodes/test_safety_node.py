@@ -105,7 +105,10 @@ class Beside:
         )
 
     def tell_state(self, **changes: object) -> None:
-        self.state = replace(self.arm.wait_step(), q_rad=READY_Q_RAD, **changes)
+        self.tell(replace(self.arm.wait_step(), q_rad=READY_Q_RAD, **changes))
+
+    def tell(self, state: types.ArmState) -> None:
+        self.state = state
         self._states.publish(messages.arm_state_to_msg(self.state))
         if self.tells_time:
             self.tell_time(self.state.t_ns)
@@ -296,6 +299,18 @@ def test_a_silence_is_noticed_beside_a_driver_that_tells_no_time(beside: Beside)
         beside.tells_time = True
         beat.publish(UInt64(data=FAR_AHEAD))
         assert beside.wait(lambda: not beside.turn(**tracking).hold)
+
+
+def test_a_step_told_twice_needs_one_answer(beside: Beside) -> None:
+    beside.turn()
+    beside.tell_state(control_mode=types.ControlMode.RESETTING)
+    seen = len(beside.commands)
+    again = replace(beside.state, control_mode=types.ControlMode.HOLDING)
+    beside.tell(again)
+    assert not beside.wait(lambda: len(beside.commands) > seen, 0.3)
+    beside.choose()
+    assert beside.wait(lambda: len(beside.commands) > seen)
+    assert not beside.commands[-1].hold
 
 
 def test_nobody_is_missed_while_no_command_moves_the_arm_nor_for_a_reset(beside: Beside) -> None:

@@ -227,6 +227,17 @@ def test_an_unanswered_step_is_counted_once() -> None:
     assert guard.unanswered == 2
 
 
+def test_a_step_that_is_told_twice_has_not_gone_by() -> None:
+    guard = StepGuard().on_state(1).on_state(1)
+    assert not guard.missed_before(1)
+    assert guard.missed_before(2)
+    assert guard.unanswered == 0
+    assert guard.on_state(2).unanswered == 1
+    guard, right = guard.on_answer(1)
+    assert right
+    assert not guard.on_state(1).missed_before(2)
+
+
 def test_a_sign_for_every_step_is_owed_within_a_time() -> None:
     assert Heartbeats(45).on_state(1, 0).silent(10**9) == ()
     beats = Heartbeats(45).on_state(1, 0).on_beat("b", 1).on_beat("a", 1).on_state(2, 50)
