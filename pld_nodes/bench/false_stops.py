@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pld_interfaces.msg import SafetyStatus
 
 from pld_nodes.bench.fault_watcher import FaultWatcher
 from pld_nodes.bench.graph_bench import Say
 from pld_nodes.ros import messages
 
-CHOSEN = "hold_chosen"
+CHOSEN, SILENT = "hold_chosen", "silent: "
 
 
-def stops(watcher: FaultWatcher, first: int, last: int, say: Say | None = None) -> tuple[str, ...]:
+def stops(
+    watcher: FaultWatcher,
+    first: int,
+    last: int,
+    say: Say | None = None,
+    run_dir: Path | None = None,
+) -> tuple[str, ...]:
     """What each unasked hold between two statuses was; one that lasts counts once.
 
-    `say` is told of each, with the robot time since the first status.
+    `say` is told of each, with the robot time since the first status, and of all who fell silent
+    in the run that is kept in `run_dir`.
     """
     statuses = watcher.statuses[first:last]
     before = [False, *map(is_stop, statuses)]
@@ -24,7 +33,17 @@ def stops(watcher: FaultWatcher, first: int, last: int, say: Say | None = None) 
         since_ns = stamp_ns(status) - stamp_ns(statuses[0])
         if say is not None:
             say("bench", f"{cause} after {since_ns / 1e9:.2f} s")
+    if say is not None and run_dir is not None:
+        for line in silences(run_dir):
+            say("safety_node", line)
     return causes
+
+
+def silences(run_dir: Path) -> list[str]:
+    """What the safety node of a run logged of those who fell silent, in order."""
+    log = run_dir / "logs" / "safety_node.log"
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    return [line[line.index(SILENT) :] for line in lines if SILENT in line]
 
 
 def is_stop(status: SafetyStatus) -> bool:

@@ -176,7 +176,7 @@ class Session:
                     break
                 began_ns, end_ns = (t + truth.t_ns - halted_ns for t in (began_ns, end_ns))
             time.sleep(0.01)
-        causes = stops(watcher, first, len(watcher.statuses), self.say)
+        causes = stops(watcher, first, len(watcher.statuses), self.say, field_.supervisor.run_dir)
         nan, quiet_s = float("nan"), (truth.t_ns - began_ns) / 1e9
         return Trial(NORMAL, False, nan, nan, quiet_s, len(causes), stop_causes=causes)
 

@@ -10,6 +10,7 @@ import pytest
 
 from pld.errors import ConfigError
 from pld_nodes.bench import safety_faults, safety_table
+from pld_nodes.bench.false_stops import silences
 from pld_nodes.bench.safety_bench import Trial
 from pld_nodes.bench.safety_faults import FAULTS, Fault
 from pld_nodes.bench.truth_path import still_ns, travel_mm
@@ -130,3 +131,15 @@ def test_standing_still_and_travel_are_read_from_the_path() -> None:
     assert travel_mm(places) == pytest.approx(10.0)
     assert still_ns(times, places) == 10
     assert still_ns(times[:0], places[:0]) is None
+
+
+def test_who_fell_silent_is_read_from_the_safety_nodes_log(tmp_path) -> None:
+    assert silences(tmp_path) == []
+    (tmp_path / "logs").mkdir()
+    lines = (
+        "[WARN] [1.0] [pld.safety_node]: silent: recorder_node",
+        "[WARN] [2.0] [pld.safety_node]: operator: stopped",
+        "[WARN] [3.0] [pld.safety_node]: silent: twin_node, wrist_camera_node",
+    )
+    (tmp_path / "logs" / "safety_node.log").write_text("\n".join(lines))
+    assert silences(tmp_path) == ["silent: recorder_node", "silent: twin_node, wrist_camera_node"]
