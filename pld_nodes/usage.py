@@ -47,14 +47,19 @@ class UsageSampler:
 
 
 def samples() -> list[tuple[object, ...]]:
-    """One line per child of this process, and that of the shared memory."""
-    now = f"{time.time():.3f}"
+    """One line per child of this process, and that of the shared memory.
+
+    A child that is about to become a program still bears this process's command line.
+    """
+    now, unborn = f"{time.time():.3f}", ([], psutil.Process().cmdline())
     found: list[tuple[object, ...]] = []
     for child in psutil.Process().children():
         try:
-            name, times = process_name(child.cmdline()), child.cpu_times()
+            command, times = child.cmdline(), child.cpu_times()
+            if command in unborn:
+                continue
             cpu_s = f"{times.user + times.system:.3f}"
-            found.append((now, name, child.pid, cpu_s, child.memory_info().rss))
+            found.append((now, process_name(command), child.pid, cpu_s, child.memory_info().rss))
         except psutil.Error:
             continue
     return [*found, (now, SHARED_MEMORY, 0, 0, psutil.disk_usage(SHARED_MEMORY).used)]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,9 @@ class Killed:
     second_code: int
 
 
+BEGUN_S = 1.0  # of an episode of 2 s that begins two steps after it is told
+
+
 def start(folder: Path, words: list[str]) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pld_nodes.cli", "up", "sim", f"output_dir:={folder}"]
     return subprocess.Popen(
@@ -59,6 +63,7 @@ def kill_while_running(run: subprocess.Popen[str], node: str) -> str:
                 for child in psutil.Process(run.pid).children(recursive=True)
                 if f"pld_nodes.{node}" in child.cmdline()
             )
+            time.sleep(BEGUN_S)
             os.kill(victim.pid, signal.SIGKILL)
             break
     rest, _ = run.communicate(timeout=120)

@@ -32,7 +32,7 @@ from pld_nodes.ros.node import message_class, qos_profile  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACES = ("/pld", "/replay", "/replay/pld", "/replay/pld/arm", "/replay/replay/pld", "")
-STEPS = 20
+STEPS, QUIET_LOOKS = 20, 30
 
 
 def absolute(namespace: str, name: str) -> str:
@@ -78,7 +78,7 @@ class Listener:
         self.node.create_subscription(message_class(kind), name, arrived, qos_profile(qos))
 
     def listen(self, process: subprocess.Popen[str]) -> set[str]:
-        """Until the player has ended; returns the topics that it published."""
+        """Until the player has ended and all is read; returns the topics that it published."""
         found: set[str] = set()
         deadline = time.monotonic() + 60.0
         while process.poll() is None and time.monotonic() < deadline:
@@ -88,6 +88,11 @@ class Listener:
             except rclpy._rclpy_pybind11.NodeNameNonExistentError:
                 continue
             found |= {name for name, _ in rows}
+        quiet, heard = 0, -1
+        while quiet < QUIET_LOOKS:
+            self.executor.spin_once(timeout_sec=0.01)
+            quiet = quiet + 1 if self.shown.total() == heard else 0
+            heard = self.shown.total()
         return found
 
     def close(self) -> None:

@@ -174,3 +174,19 @@ def test_segments_of_a_living_node_are_locked_by_it(tmp_path: Path) -> None:
         living.wait()
     remove_stale_segments()
     assert not any(path.exists() for path in own)
+
+
+def test_a_child_that_is_not_yet_a_program_is_no_process_of_the_run() -> None:
+    script = (
+        "import os, signal, time\n"
+        "from pld_nodes.usage import samples\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    time.sleep(60)\n"
+        "print(*(row[1] for row in samples()))\n"
+        "os.kill(child, signal.SIGKILL)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["/dev/shm"]
