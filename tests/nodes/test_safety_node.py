@@ -44,6 +44,7 @@ from pld_nodes.safety_node import IMAGE_GAP_NS  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 READY_Q_RAD = np.array([0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4])
 FAR_AHEAD = 2**60  # a step or a time [ns]
+TRACKING = {"control_mode": types.ControlMode.TRACKING}
 MODEST = (0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -243,26 +244,29 @@ def test_a_choice_for_a_step_far_ahead_is_never_executed(beside: Beside) -> None
     assert beside.wait(lambda: any(c.step == ahead for c in beside.commands))
 
 
+@contextmanager
+def silent_node(beside: Beside, name: str) -> Iterator[int]:
+    """A node that told the newest step, which is yielded, and works again afterwards."""
+    with beside.other(UInt64, graph.heartbeat_topic(name)) as beat:
+        beat.publish(UInt64(data=beside.state.step))
+        yield beside.state.step
+        beat.publish(UInt64(data=FAR_AHEAD))
+        assert beside.wait(lambda: not beside.turn(**TRACKING).hold)
+
+
 def test_a_node_that_falls_silent_holds_the_arm_until_it_works_again(beside: Beside) -> None:
-    tracking = {"control_mode": types.ControlMode.TRACKING}
-    with beside.other(UInt64, graph.heartbeat_topic("recorder_node")) as beat:
-        beside.turn(**tracking)
-        last = beside.state.step
-        beat.publish(UInt64(data=last))
-        assert beside.wait(lambda: beside.turn(**tracking).hold)
+    beside.turn(**TRACKING)
+    with silent_node(beside, "recorder_node") as last:
+        assert beside.wait(lambda: beside.turn(**TRACKING).hold)
         assert beside.state.step >= last + 2
         holding = beside.turn(control_mode=types.ControlMode.HOLDING)
         assert list(holding.reasons) == ["node_silent"]
-        assert not beside.turn(source=types.ActionSource.HUMAN, **tracking).hold
-        beat.publish(UInt64(data=FAR_AHEAD))
-        assert beside.wait(lambda: not beside.turn(**tracking).hold)
+        assert not beside.turn(source=types.ActionSource.HUMAN, **TRACKING).hold
 
 
 def test_a_silence_is_noticed_between_two_control_steps(beside: Beside) -> None:
-    tracking = {"control_mode": types.ControlMode.TRACKING}
-    with beside.other(UInt64, graph.heartbeat_topic("reward_node")) as beat:
-        beat.publish(UInt64(data=beside.state.step))
-        beside.turn(**tracking)
+    with silent_node(beside, "reward_node"):
+        beside.turn(**TRACKING)
         answered = len(beside.commands)
         beside.tell_time(beside.state.t_ns + 34_000_000)
         assert not beside.wait(lambda: len(beside.commands) > answered, 0.3)
@@ -272,33 +276,23 @@ def test_a_silence_is_noticed_between_two_control_steps(beside: Beside) -> None:
         assert command.hold
         assert list(command.reasons) == ["node_silent"]
         assert command.step == beside.state.step
-        beat.publish(UInt64(data=FAR_AHEAD))
-        assert beside.wait(lambda: not beside.turn(**tracking).hold)
 
 
 def test_a_silence_between_two_steps_does_not_stop_a_person(beside: Beside) -> None:
-    tracking = {"control_mode": types.ControlMode.TRACKING}
-    with beside.other(UInt64, graph.heartbeat_topic("reward_node")) as beat:
-        beat.publish(UInt64(data=beside.state.step))
-        assert not beside.turn(source=types.ActionSource.HUMAN, **tracking).hold
+    with silent_node(beside, "reward_node"):
+        assert not beside.turn(source=types.ActionSource.HUMAN, **TRACKING).hold
         answered = len(beside.commands)
         beside.tell_time(beside.state.t_ns + 36_000_000)
         assert not beside.wait(lambda: len(beside.commands) > answered, 0.3)
-        assert beside.turn(**tracking).hold
-        beat.publish(UInt64(data=FAR_AHEAD))
-        assert beside.wait(lambda: not beside.turn(**tracking).hold)
+        assert beside.turn(**TRACKING).hold
 
 
 def test_a_silence_is_noticed_beside_a_driver_that_tells_no_time(beside: Beside) -> None:
-    tracking = {"control_mode": types.ControlMode.TRACKING}
-    with beside.other(UInt64, graph.heartbeat_topic("reward_node")) as beat:
-        beat.publish(UInt64(data=beside.state.step))
-        beside.turn(**tracking)
+    with silent_node(beside, "reward_node"):
+        beside.turn(**TRACKING)
         beside.tells_time = False
-        assert beside.wait(lambda: beside.turn(**tracking).hold)
+        assert beside.wait(lambda: beside.turn(**TRACKING).hold)
         beside.tells_time = True
-        beat.publish(UInt64(data=FAR_AHEAD))
-        assert beside.wait(lambda: not beside.turn(**tracking).hold)
 
 
 def test_a_step_told_twice_needs_one_answer(beside: Beside) -> None:
@@ -315,28 +309,26 @@ def test_a_step_told_twice_needs_one_answer(beside: Beside) -> None:
 
 def test_nobody_is_missed_while_no_command_moves_the_arm_nor_for_a_reset(beside: Beside) -> None:
     with beside.other(UInt64, graph.heartbeat_topic("recorder_node")) as beat:
-        beside.turn(control_mode=types.ControlMode.TRACKING)
+        beside.turn(**TRACKING)
         beat.publish(UInt64(data=beside.state.step))
         assert not beside.turn(control_mode=types.ControlMode.RESETTING).hold
         beside.arm.t_ns += 20_000_000_000
         for _ in range(10):
             assert not beside.turn(control_mode=types.ControlMode.HOLDING).hold
         beat.publish(UInt64(data=FAR_AHEAD))
-        tracking = {"control_mode": types.ControlMode.TRACKING}
-        assert beside.wait(lambda: not beside.turn(**tracking).hold)
+        assert beside.wait(lambda: not beside.turn(**TRACKING).hold)
 
 
 def test_a_camera_that_falls_silent_holds_the_arm_until_its_next_image(beside: Beside) -> None:
-    tracking = {"control_mode": types.ControlMode.TRACKING}
     with beside.other(CameraInfo, graph.info_topic("wrist")) as camera:
         taken_ns = beside.state.t_ns
         camera.publish(CameraInfo(header=messages.header(taken_ns)))
-        assert beside.wait(lambda: beside.turn(**tracking).hold)
-        assert list(beside.turn(**tracking).reasons) == ["node_silent"]
+        assert beside.wait(lambda: beside.turn(**TRACKING).hold)
+        assert list(beside.turn(**TRACKING).reasons) == ["node_silent"]
         assert beside.state.t_ns - taken_ns > IMAGE_GAP_NS
-        assert not beside.turn(source=types.ActionSource.HUMAN, **tracking).hold
+        assert not beside.turn(source=types.ActionSource.HUMAN, **TRACKING).hold
         camera.publish(CameraInfo(header=messages.header(FAR_AHEAD)))
-        assert beside.wait(lambda: not beside.turn(**tracking).hold)
+        assert beside.wait(lambda: not beside.turn(**TRACKING).hold)
 
 
 def test_an_arm_that_cannot_be_recorded_holds_until_it_can(beside: Beside) -> None:
@@ -380,7 +372,7 @@ def test_a_second_publisher_of_either_topic_latches_until_it_is_gone(beside: Bes
 
 
 def test_a_leap_of_robot_time_latches(beside: Beside) -> None:
-    beside.turn(control_mode=types.ControlMode.TRACKING)
+    beside.turn(**TRACKING)
     beside.arm.t_ns += 600_000_000
     assert list(beside.turn().reasons) == ["arm_state_lost"]
 
@@ -394,5 +386,5 @@ def test_a_silent_driver_is_no_fault_while_the_arm_is_not_moved_by_commands(
 
 
 def test_silence_of_a_moving_arm_is_told_while_robot_time_stands_still(beside: Beside) -> None:
-    beside.turn(control_mode=types.ControlMode.TRACKING)
+    beside.turn(**TRACKING)
     assert beside.wait(lambda: beside.status[-1].latched == ["arm_state_lost"], 15.0)
