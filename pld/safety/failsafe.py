@@ -35,7 +35,8 @@ class Cause:
 
     `takeover`: a person's action is let through meanwhile. `clearable`: on the operator's
     allow-list. `limited`: clears of it are limited. `homing`: a reset is let through meanwhile.
-    `beside`: not seen in a command, but beside them; every command is withheld while it lasts.
+    `beside`: not seen in a command, but beside them; commands are withheld while it lasts, a
+    person's too unless `takeover`.
     `remedy`: what ends it.
     """
 
@@ -51,7 +52,7 @@ class Cause:
 
     @property
     def holds_at_once(self) -> bool:
-        """Whether noting it sends a hold, without waiting for the next choice."""
+        """Whether whoever it stops is held at once, without waiting for the next choice."""
         return self.beside or self.action >= Action.STOP
 
 

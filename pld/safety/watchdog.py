@@ -50,8 +50,8 @@ class StepGuard:
 class Heartbeats:
     """Which nodes fell silent: each owes a sign for a control step within `within_ns` of its start.
 
-    Times are robot time [ns]. Where no step begins, as while the driver takes the arm home, nothing
-    is owed. Who never spoke is not missed.
+    Times are robot time [ns]. Whether a silence matters is not judged here: while the driver takes
+    the arm home it does not. Who never spoke is not missed.
     """
 
     within_ns: int

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 NEVER_NS = 0
 DEFAULT_GRACE_NS = 1_000_000_000
 LOST_LIMIT = 20
+LONGEST_LOOK_NS = 20_000_000
 
 
 @dataclass
@@ -94,12 +95,16 @@ class Pacer:
         return self._blockers
 
     def _charge(self, wall_ns: int) -> None:
-        """Book the wall time since the last answer to those that were waited for."""
+        """Book the wall time since the last answer to those that were waited for.
+
+        Towards the grace goes no more than a look takes: what this process itself stood still for
+        is not theirs.
+        """
         if self._blocked_at_ns is None:
             return
         spent = wall_ns - self._blocked_at_ns
         for name in self._blockers:
-            self.peers[name].blocked_ns += spent
+            self.peers[name].blocked_ns += min(spent, LONGEST_LOOK_NS)
             self.peers[name].waited_ns += spent
 
 

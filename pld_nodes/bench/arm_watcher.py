@@ -22,14 +22,15 @@ class ArmWatcher:
     """Subscribes to `arm/state` and `episode` in a context and a thread of its own.
 
     The middleware may hang when its writers are destroyed after many nodes were killed: what was
-    seen by then is worth more than an orderly end.
+    seen by then is worth more than an orderly end. `hangs` says that it did; another watcher in
+    the same process might then wait for the same lock for ever.
     """
 
     def __init__(self, namespace: str) -> None:
         environment.prepare()
         self.namespace = namespace
         self.states: list[types.ArmState] = []
-        self.running = False
+        self.running = self.hangs = False
         self.ended_for = ""
         self.latched: tuple[str, ...] = ()
         self._context = rclpy.Context()
@@ -54,6 +55,7 @@ class ArmWatcher:
         closing = threading.Thread(target=self._close, daemon=True, name="watcher-close")
         closing.start()
         closing.join(CLOSE_S)
+        self.hangs = closing.is_alive()
 
     def _close(self) -> None:
         self._node.destroy_node()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
-from pld_interfaces.msg import SafetyStatus
+from pld_interfaces.msg import ArmCommand, SafetyStatus
 
+from pld.types import ArmState, ControlMode
 from pld_nodes.bench.fault_watcher import FaultWatcher
 from pld_nodes.bench.graph_bench import Say
 from pld_nodes.ros import messages
 
-CHOSEN, SILENT = "hold_chosen", "silent: "
+CHOSEN, SILENT, DRIVERS_OWN = "hold_chosen", "silent: ", "driver_hold"
 
 
 def stops(
@@ -37,6 +40,17 @@ def stops(
         for line in silences(run_dir):
             say("safety_node", line)
     return causes
+
+
+def driver_holds(states: Sequence[ArmState], commands: Iterable[ArmCommand]) -> tuple[str, ...]:
+    """Holds that the driver began for itself, no command having told it to: its own watchdogs."""
+    told = {int(c.step) for c in commands if c.hold}
+    began = [
+        after
+        for before, after in pairwise(states)
+        if after.held_ns != before.held_ns and after.control_mode is ControlMode.HOLDING
+    ]
+    return (DRIVERS_OWN,) * sum(state.applied_step not in told for state in began)
 
 
 def silences(run_dir: Path) -> list[str]:

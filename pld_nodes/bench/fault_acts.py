@@ -167,9 +167,12 @@ def one_goes(field: Field) -> None:
 
 
 def freeze_picture(field: Field) -> None:
-    """The wrist camera hangs, and its last picture comes again and again under new stamps."""
+    """The wrist camera hangs, and its last picture comes again and again under new stamps.
+
+    What comes beside a picture comes again too: nothing but the pixels tells.
+    """
     field.signal(WRIST_CAMERA, signal.SIGSTOP)
-    field.watcher.repeat_picture("wrist")
+    field.watcher.repeat_picture(lambda: field.truth.t_ns)
 
 
 def unfreeze_picture(field: Field) -> None:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from pld_interfaces.msg import ArmCommand, ArmState, Choice, HumanAction, SafetyStatus
 from rclpy.publisher import Publisher
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
 
 from pld import types
 from pld.safety.failsafe import STOP
 from pld_nodes import graph
 from pld_nodes.bench.arm_watcher import ArmWatcher
-from pld_nodes.graph import image_topic
+from pld_nodes.graph import image_topic, info_topic
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import message_class, qos_profile
 
 Answers = Callable[[types.ArmState], list[types.BaseAction]]
+COMMANDS_KEPT = 50  # the driver needs the newest alone; who counts them must miss none
+PICTURE_NS, LOOK_S, FOUND_S = 33_000_000, 0.002, 0.3
 
 
 class FaultWatcher(ArmWatcher):
@@ -40,18 +44,25 @@ class FaultWatcher(ArmWatcher):
         self.human: types.Array | None = None
         self.attends = False
         self.second_hand: Publisher[Any] | None = None
-        self._camera: Publisher[Any] | None = None
+        self._cameras: list[Publisher[Any]] = []
         self._picture: Image | None = None
+        self._info: CameraInfo | None = None
+        self._repeats: threading.Thread | None = None
+        self._repeated = threading.Event()
         self._intruders: list[Publisher[Any]] = []
         self._base = self._publisher("base/action")
         self._hand = self._publisher("teleop/action")
         self._stop_button = self._node.create_client(Trigger, STOP)
-        wrist = image_topic("wrist")
+        for kind, name, callback in (
+            (Image, image_topic("wrist"), self._on_picture),
+            (CameraInfo, info_topic("wrist"), self._on_info),
+        ):
+            self._node.create_subscription(kind, name, callback, qos_profile(graph.topic(name).qos))
         self._node.create_subscription(
-            Image, wrist, self._on_picture, qos_profile(graph.topic(wrist).qos)
-        )
-        self._node.create_subscription(
-            ArmCommand, "arm/command", self.commands.append, qos_profile(graph.COMMAND)
+            ArmCommand,
+            "arm/command",
+            self.commands.append,
+            qos_profile(replace(graph.COMMAND, depth=COMMANDS_KEPT)),
         )
         self._node.create_subscription(
             Choice,
@@ -110,18 +121,46 @@ class FaultWatcher(ArmWatcher):
             time.sleep(0.0005)
         return publisher
 
-    def repeat_picture(self, camera: str) -> None:
-        """From now on the newest picture comes again at every control step."""
-        self._camera = self.intrude(image_topic(camera))
+    def be_a_camera(self) -> None:
+        """Be found by those who look through the wrist camera, and say nothing yet."""
+        self._cameras = [self.intrude(topic("wrist")) for topic in (image_topic, info_topic)]
+        time.sleep(FOUND_S)
+
+    def repeat_picture(self, t_ns: Callable[[], int]) -> None:
+        """From now on the wrist's newest picture comes again, with what a camera sends beside it.
+
+        As often as a camera of 30 Hz would, under the stamps that `t_ns` tells.
+        """
+        told = list(zip(self._cameras, (self._picture, self._info), strict=True))
+        self._repeated.clear()
+        self._repeats = threading.Thread(target=self._repeat, args=(told, t_ns), daemon=True)
+        self._repeats.start()
+
+    def _repeat(self, told: list[tuple[Publisher[Any], Any]], t_ns: Callable[[], int]) -> None:
+        due_ns = 0
+        while not self._repeated.wait(LOOK_S):
+            if (now_ns := t_ns()) < due_ns:
+                continue
+            due_ns = now_ns + PICTURE_NS
+            for publisher, msg in told:
+                msg.header.stamp = messages.stamp(now_ns)
+                publisher.publish(msg)
 
     def stop_repeating(self) -> None:
         """Let the camera speak for itself."""
-        self._camera = None
+        self._repeated.set()
+        assert self._repeats is not None
+        self._repeats.join()
+        self._repeats = None
         self.leave()
 
     def _on_picture(self, msg: Image) -> None:
-        if self._camera is None:
+        if self._repeats is None:
             self._picture = msg
+
+    def _on_info(self, msg: CameraInfo) -> None:
+        if self._repeats is None:
+            self._info = msg
 
     def leave(self) -> None:
         """Take the intruders away."""
@@ -136,9 +175,6 @@ class FaultWatcher(ArmWatcher):
     def _on_state(self, msg: ArmState) -> None:
         super()._on_state(msg)
         answers, arm = self.answers, self.states[-1]
-        if self._camera is not None and self._picture is not None:
-            self._picture.header.stamp = msg.header.stamp
-            self._camera.publish(self._picture)
         if self.attends or self.human is not None:
             self._tell(arm.step)
         if answers is not None:

@@ -22,7 +22,7 @@ from pld.run_folder import verdicts
 from pld.safety.limits import SafetyLimits
 from pld.twin.control import ControlClient
 from pld.twin.link import TwinLink
-from pld_nodes.bench.false_stops import is_stop, standing, stops
+from pld_nodes.bench.false_stops import driver_holds, is_stop, standing, stops
 from pld_nodes.bench.fault_acts import Field
 from pld_nodes.bench.fault_sign import Sign
 from pld_nodes.bench.fault_watcher import FaultWatcher
@@ -68,7 +68,9 @@ class Session:
     say: Say
     trials: list[Trial] = field(default_factory=list)
     last_kill: tuple[Fault, Trial] | None = None
+    calm_causes: tuple[str, ...] = ()
     over: bool = False
+    hangs: bool = False
     interrupted: bool = False
 
     def run(self, launch: Sequence[str]) -> None:
@@ -92,6 +94,7 @@ class Session:
                     script.join(30.0)
                     run.finish()
                 self._conclude_kill(run, watcher)
+        self.hangs = watcher.hangs
 
     def _pass_on(self, name: str, line: str) -> None:
         """Only what the nodes complain of."""
@@ -162,10 +165,11 @@ class Session:
     def _watch(self, field_: Field, fault: Fault) -> Trial:
         """Inject nothing and count who held the arm; holds that were chosen are no stops.
 
-        A fault is told and recovered from as an operator would; the time it took does not count.
+        Holds of the driver's own count too. A fault is told and recovered from as an operator
+        would; the time it took does not count.
         """
         watcher, truth = field_.watcher, field_.truth
-        began_ns, first = truth.t_ns, len(watcher.statuses)
+        began_ns, first, first_state = truth.t_ns, len(watcher.statuses), len(watcher.states) - 1
         end_ns = began_ns + round(fault.window_s * 1e9)
         deadline = time.monotonic() + fault.wall_s
         while truth.t_ns < end_ns and time.monotonic() < deadline and not self.over:
@@ -177,13 +181,15 @@ class Session:
                 began_ns, end_ns = (t + truth.t_ns - halted_ns for t in (began_ns, end_ns))
             time.sleep(0.01)
         causes = stops(watcher, first, len(watcher.statuses), self.say, field_.supervisor.run_dir)
+        causes += driver_holds(watcher.states[first_state:], watcher.commands)
         nan, quiet_s = float("nan"), (truth.t_ns - began_ns) / 1e9
         return Trial(NORMAL, False, nan, nan, quiet_s, len(causes), stop_causes=causes)
 
     def _attempt(self, field_: Field, fault: Fault) -> Trial | None:
         """Let the arm move for a moment, inject, watch, undo; None when it did not move any more.
 
-        A kill ends the run and counts in any case.
+        A kill ends the run and counts in any case. What held the arm before an injection that came
+        to nothing is kept for the next trial.
         """
         watcher, truth = field_.watcher, field_.truth
         fault.prepare(field_)
@@ -192,7 +198,7 @@ class Session:
         if fault.homing:
             watcher.call("arbitrator_node/abort")
         self._until(watcher.going_home if fault.homing else watcher.moving, 10.0)
-        causes = stops(watcher, calm, len(watcher.statuses))
+        self.calm_causes += stops(watcher, calm, len(watcher.statuses))
         sign = Sign.before(watcher, fault, truth.t_ns)
         start_ns = field_.do(fault.inject)
         sign = replace(sign, start_ns=start_ns)
@@ -209,6 +215,7 @@ class Session:
         travel = self._travel_mm(fault, places)
         quiet_s = (start_ns - began_ns) / 1e9
         moved_on = sign.moved_on(end_ns) if fault.is_final else 0
+        causes, self.calm_causes = self.calm_causes, ()
         return Trial(
             fault.name, sign.is_seen(), to_hold, travel, quiet_s, len(causes), moved_on, causes
         )
@@ -272,20 +279,21 @@ def measure(
 
     A run ends when a node is killed, or when safety refuses to clear a cause once more. `launch`
     holds further launch arguments of every run; `keep` is handed the trials so far after each.
-    An interrupt ends the bench.
+    An interrupt ends the bench, and so does a middleware that hangs.
     """
     rng = random.Random(0)
     ends = [f for f in faults if f.ends_run for _ in range(trials)]
     others = [f for f in faults if not f.ends_run for _ in range(trials)]
     rng.shuffle(others)
     rng.shuffle(ends)
-    done, empty = list[Trial](), 0
+    done, empty, calm_causes = list[Trial](), 0, tuple[str, ...]()
     until = time.monotonic() + budget_s
     while (others or ends) and time.monotonic() < until:
         batch = [*others[:PER_RUN], *ends[:1]]
-        session = Session(list(batch), limits, rng, say)
+        session = Session(list(batch), limits, rng, say, calm_causes=calm_causes)
         session.run(launch)
         done += session.trials
+        calm_causes = session.calm_causes
         keep(done)
         if session.interrupted:
             raise KeyboardInterrupt
@@ -295,6 +303,11 @@ def measure(
         empty = 0 if session.trials else empty + 1
         if empty:
             say("bench", "nothing could be injected in this run")
-        if empty == EMPTY_RUNS:
+        if session.hangs:
+            say("bench", "the middleware hangs in this process; measure the rest in another one")
+        if session.hangs or empty == EMPTY_RUNS:
             break
+    if done and calm_causes:
+        done[-1].false_stops += len(calm_causes)
+        done[-1].stop_causes += calm_causes
     return done

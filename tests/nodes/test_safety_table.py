@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pld_interfaces.msg import ArmCommand
 
 from pld.errors import ConfigError
+from pld.robots.fake import FakeArm
+from pld.types import ArmState, ControlMode
 from pld_nodes.bench import safety_faults, safety_table
-from pld_nodes.bench.false_stops import silences
-from pld_nodes.bench.safety_bench import Trial
+from pld_nodes.bench.false_stops import DRIVERS_OWN, driver_holds, silences
+from pld_nodes.bench.safety_bench import Trial, normal_running
 from pld_nodes.bench.safety_faults import FAULTS, Fault
 from pld_nodes.bench.truth_path import still_ns, travel_mm
 
@@ -101,6 +105,38 @@ def test_a_moment_without_a_fault_is_not_called_a_success() -> None:
     long = Trial("a", False, NAN, 8.0, safety_table.MIN_QUIET_S, 0)
     (row,) = safety_table.rows([fault(moves=True)], [long], 20.0)
     assert row.cells()[-1] == "yes"
+
+
+def test_normal_running_that_ended_early_misses_the_bar() -> None:
+    normal = normal_running(1800.0)
+    for quiet_s, met in ((700.0, False), (1795.0, True)):
+        calm = Trial(normal.name, False, NAN, NAN, quiet_s, 0)
+        (row,) = safety_table.rows([normal], [calm], 20.0)
+        assert row.met is met
+
+
+def test_holds_that_the_driver_began_for_itself_are_told_from_those_that_safety_sent() -> None:
+    arm = FakeArm()
+    arm.connect()
+    at_home = arm.reset()
+
+    def state(step: int, applied: int, held_ns: int, mode: ControlMode) -> ArmState:
+        told = {"applied_step": applied, "held_ns": held_ns, "control_mode": mode}
+        return replace(at_home, step=step, **told)
+
+    tracking, holding = ControlMode.TRACKING, ControlMode.HOLDING
+    states = [
+        state(1, 0, 0, tracking),
+        state(2, 1, 0, tracking),
+        state(3, 2, 300, holding),
+        state(4, 2, 300, holding),
+        state(5, 4, 300, tracking),
+        state(6, 4, 600, holding),
+        state(7, 4, 600, ControlMode.RESETTING),
+    ]
+    commands = [ArmCommand(step=step, hold=step == 2) for step in range(1, 5)]
+    assert driver_holds(states, commands) == (DRIVERS_OWN,)
+    assert driver_holds(states[:4], commands) == ()
 
 
 def test_the_spread_is_of_the_trials_that_held() -> None:

@@ -55,9 +55,19 @@ def test_a_dead_peer_costs_one_grace_in_all() -> None:
 
 def test_a_peer_that_comes_back_is_waited_for_again() -> None:
     watch = pacer()
-    watch.blockers(500 * MS, {"command": 100 * MS, "wrist": 0}, 0)
-    assert watch.blockers(500 * MS, {"command": 100 * MS, "wrist": 0}, GRACE_NS) == ()
-    assert watch.blockers(600 * MS, {"command": 450 * MS, "wrist": 0}, GRACE_NS) == ("command",)
+    wall_ns = 0
+    while watch.blockers(500 * MS, {"command": 100 * MS, "wrist": 0}, wall_ns):
+        wall_ns += MS
+    assert watch.blockers(600 * MS, {"command": 450 * MS, "wrist": 0}, wall_ns) == ("command",)
+
+
+def test_a_twin_that_stood_still_does_not_take_its_peers_for_dead() -> None:
+    watch = pacer()
+    seen = {"command": 1000 * MS, "wrist": 0}
+    assert watch.blockers(1100 * MS, seen, 0) == ("command",)
+    assert watch.blockers(1100 * MS, seen, 10 * GRACE_NS) == ("command",)
+    assert watch.peers["command"].silences == 0
+    assert watch.peers["command"].waited_ns == 10 * GRACE_NS
 
 
 def test_waiting_for_one_peer_does_not_use_up_the_grace_of_another() -> None:
