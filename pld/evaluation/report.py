@@ -18,6 +18,9 @@ table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bott
 text-align:left}img{max-width:100%}.big{font-size:1.5em}.films{display:flex;gap:1.5em;
 flex-wrap:wrap}figure{margin:.5em 0}figcaption{color:#555;font-size:.9em}"""
 
+# Controls of many sizes: in the tables, not in the plot by region.
+SWEPT = ("control-alpha-", "control-probing-", "control-demonstrations-")
+
 
 @dataclass(frozen=True)
 class Report:
@@ -61,7 +64,7 @@ def _task_section(report: Report, task: str) -> list[str]:
         )
     parts += [_image(success_plot(evaluations), "png")]
     whole = [e for e in evaluations if not policy_and_region(e.name)[1]]
-    main = [e for e in whole if not e.name.startswith("control-alpha")]
+    main = [e for e in whole if not e.name.startswith(SWEPT)]
     parts += [_image(region_plot(main), "png")] if main else []
     parts += [_rate_table(evaluations)]
     return parts + _films([f for f in report.films if f.task == task])

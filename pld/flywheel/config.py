@@ -73,7 +73,7 @@ class FlywheelConfig:
     """One run: `tasks` share one language-conditioned base; each gets its own specialist.
 
     `demonstrations` and `probing_episodes` of 0 and `distill_sft` None are as TASK_SETTINGS says.
-    Scripted demonstrations train the base for `base_sft.steps`.
+    Scripted demonstrations train the base for `base_sft.steps` a task.
     The first `specialists` rounds train a specialist over the newest policy; later ones keep the
     last. The first round rolls the base with a takeover after U[0, probing_alpha * T] steps, later
     ones the newest policy after U[0, later_probing_alpha * T]: a distilled policy goes wrong late,
@@ -141,6 +141,11 @@ class FlywheelConfig:
     def probing_episodes_of(self, task: str) -> int:
         """Number of successes of `task` that a round keeps."""
         return self.probing_episodes or settings_of(task).probing_episodes
+
+    def base_sft_of(self) -> SftConfig:
+        """The base's training: as many steps for each of its tasks as for one alone."""
+        steps = self.base_sft.steps * len(self.tasks)
+        return replace(self.base_sft, seed=self.seed, steps=steps)
 
     def distill_sft_of(self, seed: int, rounds: int = 1) -> SftConfig:
         """The fine-tuning of so many rounds at once."""

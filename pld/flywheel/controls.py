@@ -16,7 +16,14 @@ from pld.residual.config import control as residual_control
 
 ALPHAS = (0.0, 0.3, 0.6, 0.9)
 RESIDUAL_CONTROLS = ("rlpd", "no-base-data", "xi-one", "no-search")
-SFT_CONTROLS = ("extra-demonstrations", "specialist-only", "whole-trajectories", "alpha-sweep")
+FEWER = (25, 50, 100)
+SFT_CONTROLS = (
+    "extra-demonstrations",
+    "fewer-episodes",
+    "specialist-only",
+    "whole-trajectories",
+    "alpha-sweep",
+)
 CONTROLS = (*SFT_CONTROLS, *RESIDUAL_CONTROLS)
 
 
@@ -36,6 +43,10 @@ def run_controls(wheel: Flywheel, names: Sequence[str]) -> None:
     for name in names:
         if name == "extra-demonstrations":
             _extra_demonstrations(wheel)
+        elif name == "fewer-episodes":
+            fewest = min(map(wheel.config.probing_episodes_of, wheel.config.tasks))
+            for count in (c for c in FEWER if c < fewest):
+                _fewer_episodes(wheel, count)
         elif name == "specialist-only":
             _probing_control(wheel, name, 0.0, wheel.config.rounds)
         elif name == "whole-trajectories":
@@ -50,13 +61,29 @@ def run_controls(wheel: Flywheel, names: Sequence[str]) -> None:
 
 def _extra_demonstrations(wheel: Flywheel) -> None:
     """SFT of the base on as many more demonstrations as the rounds gave episodes."""
-    config, name = wheel.config, "control-extra-demonstrations"
+    episodes, rounds = _more_demonstrations(wheel), wheel.config.rounds
+    _distill_and_evaluate(wheel, "control-extra-demonstrations", episodes, rounds, "whole")
+
+
+def _more_demonstrations(wheel: Flywheel) -> list[Path]:
+    """Folders of as many more demonstrations of each task as the rounds gave episodes."""
+    config, name = wheel.config, "control-extra-demonstrations-episodes"
     for task in config.tasks:
         wanted = config.probing_episodes_of(task) * config.rounds
         seeds = seed_range(Purpose.EXTRA_DEMONSTRATION, config.seed)
-        wheel.demonstrate(f"{name}-episodes/{task}", task, wanted, seeds)
-    episodes = [wheel.folder / f"{name}-episodes" / task for task in config.tasks]
-    _distill_and_evaluate(wheel, name, episodes, config.rounds, "whole")
+        wheel.demonstrate(f"{name}/{task}", task, wanted, seeds)
+    return [wheel.folder / name / task for task in config.tasks]
+
+
+def _fewer_episodes(wheel: Flywheel, count: int) -> None:
+    """SFT of the base on the first `count` episodes of a task: of the first round, and of people.
+
+    The steps are those of one round, for either.
+    """
+    probed, labels = wheel.probing_folders(1), wheel.config.labels
+    _distill_and_evaluate(wheel, f"control-probing-{count}", probed, 1, labels, count)
+    shown = _more_demonstrations(wheel)
+    _distill_and_evaluate(wheel, f"control-demonstrations-{count}", shown, 1, "whole", count)
 
 
 def _whole_trajectories(wheel: Flywheel) -> None:
@@ -84,11 +111,11 @@ def _probing_control(wheel: Flywheel, control: str, alpha: float, rounds: int) -
 
 
 def _distill_and_evaluate(
-    wheel: Flywheel, name: str, episodes: list[Path], rounds: int, labels: str
+    wheel: Flywheel, name: str, episodes: list[Path], rounds: int, labels: str, first: int = 0
 ) -> None:
     config = wheel.config
     sft = config.distill_sft_of(config.seed, rounds)
-    wheel.distill_into(name, episodes, "base", sft, labels)
+    wheel.distill_into(name, episodes, "base", sft, labels, first)
     wheel.evaluate(name)
 
 

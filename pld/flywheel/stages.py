@@ -77,21 +77,24 @@ def distill(
     rate_hz: float,
     meter: Meter,
     labels: str = "specialist",
+    first: int = 0,
 ) -> dict[str, Any]:
     """Fine-tune the policy `start` on recorded successes; the original file is not touched.
 
-    `labels` as FlywheelConfig's: only what the specialist did is learned from, or all of it.
+    `labels` as FlywheelConfig's: only what the specialist did is learned from, or all of it. With
+    `first`, no more than so many episodes of each folder.
     """
     checkpoint = load_checkpoint(start)
-    found = _episodes(episodes)
+    found = _episodes(episodes, first)
     kept = found if labels == "whole" else [p for e in found if (p := corrected_part(e))]
     dataset = SftDataset(kept, checkpoint.network.config.chunk_horizon)
     trainer = BuiltinTrainer(copy_network(checkpoint.network), bf16=config.bf16)
     return _fine_tune(folder, trainer, dataset, config, rate_hz, meter)
 
 
-def _episodes(folders: Sequence[Path]) -> list[SftEpisode]:
-    kept = [episode for folder in folders for episode in read_episodes(folder)]
+def _episodes(folders: Sequence[Path], first: int = 0) -> list[SftEpisode]:
+    found = [read_episodes(folder) for folder in folders]
+    kept = [e for episodes in found for e in (episodes[:first] if first else episodes)]
     if failed := [e.seed for e in kept if not e.success]:
         raise ConfigError(f"episode with seed {failed[0]} failed; only successes are distilled")
     return kept

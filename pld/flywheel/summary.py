@@ -112,8 +112,11 @@ def counterpart(name: str, final: str) -> str:
     control = policy.removeprefix("control-")
     if control in RESIDUAL_CONTROLS:
         against = "specialist"
+    elif control.startswith("probing-"):
+        against = f"control-{control.replace('probing', 'demonstrations')}"
     else:
-        against = "distilled-1" if control.startswith("alpha-") else final
+        one_round = control.startswith(("alpha-", "demonstrations-"))
+        against = "distilled-1" if one_round else final
     return evaluation_name(against, region)
 
 

@@ -86,7 +86,7 @@ class Flywheel:
                 seed_range(Purpose.DEMONSTRATION, config.seed),
             )
         network = NetworkConfig(chunk_horizon=config.chunk_horizon)
-        sft = replace(config.base_sft, seed=config.seed)
+        sft = config.base_sft_of()
         demonstrations = [self.folder / "demonstrations" / task for task in config.tasks]
         self.stage(
             "base",
@@ -188,15 +188,32 @@ class Flywheel:
         self.distill_into(f"distilled-{number}", episodes, newest, sft, self.config.labels)
 
     def distill_into(
-        self, name: str, episodes: list[Path], start: str, sft: SftConfig, labels: str
+        self,
+        name: str,
+        episodes: list[Path],
+        start: str,
+        sft: SftConfig,
+        labels: str,
+        first: int = 0,
     ) -> None:
-        """An SFT stage under any name, for rounds and for controls."""
+        """An SFT stage under any name, for rounds and for controls.
+
+        With `first`, no more than so many episodes of each folder are learned from.
+        """
+        settings = {"sft": asdict(sft), "labels": labels} | ({"first": first} if first else {})
         self.stage(
             name,
-            {"sft": asdict(sft), "labels": labels},
+            settings,
             [*episodes, self.policy_file(start)],
             lambda folder: stages.distill(
-                folder, episodes, self.policy_file(start), sft, self._rate_hz(), self.meter, labels
+                folder,
+                episodes,
+                self.policy_file(start),
+                sft,
+                self._rate_hz(),
+                self.meter,
+                labels,
+                first,
             ),
         )
 

@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from pld.base_policy.builtin import BuiltinPolicy
-from pld.distill.episodes import read_episodes
+from pld.distill.episodes import corrected_part, read_episodes
 from pld.distill.sft import SftConfig
 from pld.errors import ConfigError
 from pld.evaluation.seeds import Purpose, purpose_of
 from pld.files import read_json, write_json_atomically
+from pld.flywheel import controls
 from pld.flywheel.collecting import TooFewSuccessesError, collect_successes
 from pld.flywheel.config import FlywheelConfig, tasks_of
 from pld.flywheel.controls import controls_named, run_controls
@@ -219,6 +220,22 @@ def test_extra_demonstrations_get_as_many_episodes_and_steps(turned: Flywheel) -
     assert turned.figures(f"evaluation/{name}/{TASK}")["rate"][1] == 6
 
 
+def test_fewer_episodes_are_the_first_of_the_round_and_of_the_demonstrations(
+    turned: Flywheel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controls, "FEWER", (2, CONFIG.probing_episodes))
+    run_controls(turned, ["fewer-episodes"])
+    assert not (turned.folder / f"control-probing-{CONFIG.probing_episodes}").exists()
+    shown = read_episodes(turned.folder / "control-extra-demonstrations-episodes" / TASK)
+    probed = [corrected_part(e) for e in read_episodes(turned.probing_folders(1)[0])]
+    for name, episodes in (("demonstrations", shown), ("probing", probed)):
+        frames = sum(len(e) for e in episodes[:2] if e is not None)
+        assert turned.figures(f"control-{name}-2")["frames"] == frames
+        assert turned.figures(f"evaluation/control-{name}-2/{TASK}")["rate"][1] == 6
+    policies = [turned.policy_file(f"control-{n}-2") for n in ("demonstrations", "probing")]
+    assert policies[0].read_bytes() != policies[1].read_bytes()
+
+
 def test_alpha_zero_is_the_specialist_alone(turned: Flywheel) -> None:
     run_controls(turned, ["specialist-only"])
     folder = turned.folder / "control-specialist-only-episodes" / TASK
@@ -320,6 +337,11 @@ def test_steps_to_a_share_counts_environment_steps() -> None:
     assert steps_to(points[:30], 0.9) is None
 
 
+def test_a_base_of_two_tasks_is_trained_for_twice_the_steps() -> None:
+    alone, both = (FlywheelConfig(tasks_of(name), seed=3).base_sft_of() for name in (TASK, "all"))
+    assert (both.steps, both.seed) == (2 * alone.steps, 3)
+
+
 def test_all_tasks_share_one_base() -> None:
     assert tasks_of("all") == ("cube_pickup", "peg_insertion")
     assert tasks_of("peg_insertion") == ("peg_insertion",)
@@ -386,6 +408,10 @@ def test_every_control_is_compared_with_what_had_as_much_to_learn_from() -> None
     assert set(pairs.values()) == {"distilled-2"}
     assert counterpart("control-extra-demonstrations", "distilled-2") == "distilled-2"
     assert counterpart("control-alpha-0.3", "distilled-2") == "distilled-1"
+    assert counterpart("control-probing-50@corner", "distilled-2") == (
+        "control-demonstrations-50@corner"
+    )
+    assert counterpart("control-demonstrations-50", "distilled-2") == "distilled-1"
     for name in ("rlpd", "no-base-data", "xi-one", "no-search"):
         assert counterpart(f"control-{name}", "distilled-2") == "specialist"
 
