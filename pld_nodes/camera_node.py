@@ -16,6 +16,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from pld.cameras.capture import CameraState, Capture, Clocks, Recovery, RecoveryPolicy
 from pld.cameras.realsense import RealSenseCamera, RealSenseConfig
+from pld.cameras.repeated import Repetitions
 from pld.contract import CAMERAS, IMAGE_HEIGHT_PX, IMAGE_WIDTH_PX
 from pld.errors import ConfigError
 from pld.twin.link import TwinLink
@@ -67,6 +68,7 @@ class CameraNode(GraphNode):
         if settings.twin_dir:
             self._twin = TwinCamera(Path(settings.twin_dir), settings.camera)
             self._link = TwinLink(Path(settings.twin_dir) / "twin.link")
+        self._repetitions = Repetitions()
         self._stop = threading.Event()
         self._capture = self._make_capture()
         self._reported = (0, 0, 0)
@@ -99,7 +101,11 @@ class CameraNode(GraphNode):
         return time.time_ns() if self._link is None else self._link.t_ns
 
     def _publish(self, image: CameraImage, intrinsics: Intrinsics) -> None:
+        """Tell an image; one that repeats the last is none, and safety soon misses the next."""
         camera = self._settings.camera
+        if self._repetitions.is_one(image):
+            self._confirm(image.t_ns)
+            return
         self._color.publish(images.color_to_msg(image, camera))
         self._info.publish(images.camera_info(image.t_ns, camera, intrinsics))
         depth = images.depth_to_msg(image, camera)
@@ -135,6 +141,7 @@ class CameraNode(GraphNode):
             max_delivery_age_ms=f"{health.max_age_ns / 1e6:.1f}",
             images=health.images,
             dropped=health.dropped,
+            repeated=self._repetitions.count,
             reconnects=recovery.losses,
         )
         if recovery.state == CameraState.FAILED or not self._thread.is_alive():

@@ -12,7 +12,6 @@ from sensor_msgs.msg import Image
 
 from pld.base_policy.chunking import ChunkPlayer
 from pld.base_policy.registry import make_policy
-from pld.cameras.frozen import FrozenPictures
 from pld.contract import CAMERAS, ActionSpec
 from pld.errors import ConfigError, ContractError
 from pld.twin.link import TwinLink
@@ -61,8 +60,6 @@ class VlaNode(GraphNode):
         policy = make_policy(config.policy, config.task, spec, truth)
         self._player = ChunkPlayer(policy, config.execute_horizon)
         self._images: dict[str, CameraImage] = {}
-        self._pictures = FrozenPictures()
-        self._frozen: list[str] = []
         self._episode: EpisodeStatus | None = None
         self._answered = self._starved = 0
         self._publish = self.publisher("base/action").publish
@@ -91,9 +88,7 @@ class VlaNode(GraphNode):
         if msg.step < episode.first_step:
             return
         arm = messages.arm_state_from_msg(msg)
-        self._pictures = self._pictures.on_step(self._images, arm.O_T_EE.p_m)
-        self._frozen = self._pictures.frozen(arm.O_T_EE.p_m)
-        if self._frozen or self._stale_cameras(arm.t_ns):
+        if self._stale_cameras(arm.t_ns):
             self._starved += 1
             return
         observation = Observation(arm, dict(self._images), episode.instruction)
@@ -116,12 +111,11 @@ class VlaNode(GraphNode):
         ]
 
     def _report(self, t_ns: int) -> None:
-        late = {"stale": self._stale_cameras(t_ns), "frozen": self._frozen}
-        words = [f"{how} cameras: {', '.join(names)}" for how, names in late.items() if names]
+        stale = self._stale_cameras(t_ns)
         self.diagnose(
             t_ns,
-            ord(DiagnosticStatus.WARN if words else DiagnosticStatus.OK),
-            "; ".join(words) or "answering",
+            ord(DiagnosticStatus.WARN if stale else DiagnosticStatus.OK),
+            f"stale cameras: {', '.join(stale)}" if stale else "answering",
             answered=self._answered,
             starved=self._starved,
         )

@@ -201,19 +201,13 @@ class Flywheel:
         With `first`, no more than so many episodes of each folder are learned from.
         """
         settings = {"sft": asdict(sft), "labels": labels} | ({"first": first} if first else {})
+        policy = self.policy_file(start)
         self.stage(
             name,
             settings,
-            [*episodes, self.policy_file(start)],
+            [*episodes, policy],
             lambda folder: stages.distill(
-                folder,
-                episodes,
-                self.policy_file(start),
-                sft,
-                self._rate_hz(),
-                self.meter,
-                labels,
-                first,
+                folder, episodes, policy, sft, self._rate_hz(), self.meter, labels, first
             ),
         )
 

@@ -1,4 +1,4 @@
-"""Fault scripts on the wire: lost and late packets, silence, over explicit robot time.
+"""Fault scripts: lost and late packets, silence, a camera that repeats itself; robot time.
 
 A reply that comes after its millisecond is dropped by the robot, which stops after 20 in a row
 (libfranka's documentation, "Franka Control Interface"); so a latency loses every reply.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+from pld.contract import CAMERAS
 from pld.errors import ConfigError
 
 FAULTS = {
@@ -17,18 +18,20 @@ FAULTS = {
     "latency": (),
     "freeze": (),
     "reflex": ("name",),
+    "repeated_picture": ("camera",),
 }
 
 
 @dataclass
 class FaultScript:
-    """What is wrong with the wire now; everything is off at first."""
+    """What is wrong with the wire and the cameras now; everything is off at first."""
 
     lose_next: int = 0
     loss_probability: float = 0.0
     silent_until_ns: int = 0
     late: bool = False
     frozen: bool = False
+    repeating: tuple[str, ...] = ()
     injected: dict[str, int] = field(default_factory=dict)
     _random: random.Random = field(default_factory=lambda: random.Random(0))
 
@@ -49,12 +52,17 @@ class FaultScript:
             self.late = True
         elif fault == "freeze":
             self.frozen = True
+        elif fault == "repeated_picture":
+            camera = str(parameters.get("camera", CAMERAS[0]))
+            if camera not in CAMERAS:
+                raise ConfigError.unknown("camera", camera, CAMERAS)
+            self.repeating = (camera,)
         self.injected[fault] = self.injected.get(fault, 0) + 1
 
     def clear(self) -> None:
         """Switch every fault off; the counts stay."""
         self.lose_next, self.loss_probability = 0, 0.0
-        self.silent_until_ns, self.late, self.frozen = 0, False, False
+        self.silent_until_ns, self.late, self.frozen, self.repeating = 0, False, False, ()
 
     def is_silent(self, t_ns: int) -> bool:
         """Whether nothing is sent or heard at robot time `t_ns`."""

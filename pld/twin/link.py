@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,7 @@ LAYOUT = np.dtype(
         ("instants", "<i8"),
         ("instant_t_ns", "<i8", INSTANTS),
         ("instant_qpos", "<f8", (INSTANTS, NQ_MAX)),
+        ("repeating", "<u8"),
     ]
 )
 MAGIC = 0x504C_445F_5457_494E
@@ -158,6 +160,14 @@ class TwinLink:
             )
             if int(page["sequence"][0]) == before:
                 return truth
+
+    def repeat(self, cameras: Iterable[str]) -> None:
+        """From now on these cameras show one picture again and again (simulator only)."""
+        self._page["repeating"][0] = sum(1 << CONFIRM_SLOTS[camera] for camera in cameras)
+
+    def repeats(self, camera: str) -> bool:
+        """Whether a camera shows one picture again and again."""
+        return bool(int(self._page["repeating"][0]) >> CONFIRM_SLOTS[camera] & 1)
 
     @property
     def t_ns(self) -> int:

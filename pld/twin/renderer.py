@@ -15,6 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pld.contract import CAMERAS, IMAGE_HEIGHT_PX, IMAGE_WIDTH_PX
 from pld.errors import ConfigError, PldError
 from pld.twin.drawing import Drawing
@@ -22,6 +25,7 @@ from pld.twin.frames import FrameWriter, frames_path
 from pld.twin.link import Instant, TwinLink
 from pld.twin.scene import build_model, camera_intrinsics
 from pld.twin.tasks import TASKS, task_named
+from pld.types import Image
 
 LINK_NAME = "twin.link"
 EXIT_CONFIG = 2
@@ -49,12 +53,17 @@ class Backlog:
 
 
 class Renderer:
-    """Draws both cameras of `task` for each instant of the link in `run_dir`."""
+    """Draws both cameras of `task` for each instant of the link in `run_dir`.
+
+    No two pictures in a row are the same to the last bit, as a sensor's never are; a camera that
+    is to repeat itself (pld.twin.faults) shows its last one again.
+    """
 
     def __init__(self, task: str, run_dir: Path, *, depth: bool) -> None:
         model = build_model(task_named(task))
         self._drawing = Drawing(model, IMAGE_WIDTH_PX, IMAGE_HEIGHT_PX)
         self._depth = depth
+        self._shown: dict[str, tuple[Image, NDArray[np.uint16] | None]] = {}
         self._writers = {
             camera: FrameWriter(
                 frames_path(run_dir, camera),
@@ -64,12 +73,15 @@ class Renderer:
             for camera in CAMERAS
         }
 
-    def draw(self, instant: Instant) -> None:
-        """Draw one instant and hand it over."""
+    def draw(self, instant: Instant, repeats: Callable[[str], bool] = lambda _: False) -> None:
+        """Draw one instant and hand it over; a camera that `repeats` itself hands over its last."""
         self._drawing.place(instant.qpos)
         for camera, writer in self._writers.items():
-            rgb, depth = self._drawing.draw(camera, depth=self._depth)
-            writer.write(instant.number, instant.t_ns, rgb, depth)
+            if not repeats(camera) or camera not in self._shown:
+                rgb, depth = self._drawing.draw(camera, depth=self._depth)
+                kept = None if depth is None else depth.copy()
+                self._shown[camera] = (with_noise(rgb, instant.number), kept)
+            writer.write(instant.number, instant.t_ns, *self._shown[camera])
 
     def run(self, link: TwinLink, stopping: Callable[[], bool]) -> Backlog:
         """Draw until `stopping` says so."""
@@ -79,12 +91,19 @@ class Renderer:
             if instant is None:
                 time.sleep(POLL_S)
             else:
-                self.draw(instant)
+                self.draw(instant, link.repeats)
         return backlog
 
     def close(self) -> None:
         """Free the GL context."""
         self._drawing.close()
+
+
+def with_noise(rgb: Image, number: int) -> Image:
+    """A copy of `rgb` (H, W, 3) whose first pixel differs from the last picture's by one bit."""
+    noisy: Image = rgb.copy()
+    noisy[0, 0] ^= np.array([number & 1, number >> 1 & 1, number >> 2 & 1], np.uint8)
+    return noisy
 
 
 def await_link(path: Path, timeout_s: float, stopping: Callable[[], bool]) -> TwinLink:

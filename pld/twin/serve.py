@@ -35,8 +35,8 @@ PR_SET_PDEATHSIG = 1
 class Operations:
     """What the control line offers; each method answers one operation."""
 
-    def __init__(self, stage: Stage, server: FciServer, loop: TwinLoop) -> None:
-        self._stage, self._server, self._loop = stage, server, loop
+    def __init__(self, stage: Stage, server: FciServer, loop: TwinLoop, link: TwinLink) -> None:
+        self._stage, self._server, self._loop, self._link = stage, server, loop, link
 
     def handlers(self) -> dict[str, Handler]:
         """The operations by name."""
@@ -77,11 +77,13 @@ class Operations:
         self._server.faults.inject(fault, self._t_ns, parameters)
         if fault == "reflex":
             self._server.reflex(frozenset({name}))
+        self._link.repeat(self._server.faults.repeating)
         return {"fault": fault, "t_ns": self._t_ns}
 
     def clear(self) -> dict[str, Any]:
         """Switch every fault off."""
         self._server.faults.clear()
+        self._link.repeat(())
         return {"t_ns": self._t_ns}
 
     def shutdown(self) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def serve(options: argparse.Namespace) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
         link = TwinLink(run_dir / LINK_NAME, create=True)
         loop = TwinLoop(stage, server, link, pacer(options.rate_hz))
-        operations = Operations(stage, server, loop)
+        operations = Operations(stage, server, loop, link)
         control = ControlServer(run_dir / SOCKET_NAME, operations.handlers())
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: operations.shutdown())

@@ -17,14 +17,12 @@ from pld import types
 from pld.twin.control import ControlClient
 from pld_nodes.bench.fault_watcher import Answers, FaultWatcher, base_action
 from pld_nodes.bench.truth_path import TruthPath
-from pld_nodes.graph import camera_node
 from pld_nodes.supervisor import Supervisor
 
 UP = np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0])
 GENTLY_UP = np.array([0.0, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0])
 OUTWARD = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0])
 DEVICE_S, SETTLED_S = 20.0, 2.0
-WRIST_CAMERA = camera_node("wrist")
 Act = Callable[["Field"], None]
 
 
@@ -164,21 +162,6 @@ def one_goes(field: Field) -> None:
     field.watcher.second_hand = None
     field.watcher.leave()
     field.watcher.let_go()
-
-
-def freeze_picture(field: Field) -> None:
-    """The wrist camera hangs, and its last picture comes again and again under new stamps.
-
-    What comes beside a picture comes again too: nothing but the pixels tells.
-    """
-    field.signal(WRIST_CAMERA, signal.SIGSTOP)
-    field.watcher.repeat_picture(lambda: field.truth.t_ns)
-
-
-def unfreeze_picture(field: Field) -> None:
-    """The camera works again."""
-    field.watcher.stop_repeating()
-    field.signal(WRIST_CAMERA, signal.SIGCONT)
 
 
 def fill_disk(field: Field) -> None:

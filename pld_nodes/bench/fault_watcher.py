@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,20 +10,17 @@ from typing import Any
 import numpy as np
 from pld_interfaces.msg import ArmCommand, ArmState, Choice, HumanAction, SafetyStatus
 from rclpy.publisher import Publisher
-from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
 
 from pld import types
 from pld.safety.failsafe import STOP
 from pld_nodes import graph
 from pld_nodes.bench.arm_watcher import ArmWatcher
-from pld_nodes.graph import image_topic, info_topic
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import message_class, qos_profile
 
 Answers = Callable[[types.ArmState], list[types.BaseAction]]
 COMMANDS_KEPT = 50  # the driver needs the newest alone; who counts them must miss none
-PICTURE_NS, LOOK_S, FOUND_S = 33_000_000, 0.002, 0.3
 
 
 class FaultWatcher(ArmWatcher):
@@ -44,20 +40,10 @@ class FaultWatcher(ArmWatcher):
         self.human: types.Array | None = None
         self.attends = False
         self.second_hand: Publisher[Any] | None = None
-        self._cameras: list[Publisher[Any]] = []
-        self._picture: Image | None = None
-        self._info: CameraInfo | None = None
-        self._repeats: threading.Thread | None = None
-        self._repeated = threading.Event()
         self._intruders: list[Publisher[Any]] = []
         self._base = self._publisher("base/action")
         self._hand = self._publisher("teleop/action")
         self._stop_button = self._node.create_client(Trigger, STOP)
-        for kind, name, callback in (
-            (Image, image_topic("wrist"), self._on_picture),
-            (CameraInfo, info_topic("wrist"), self._on_info),
-        ):
-            self._node.create_subscription(kind, name, callback, qos_profile(graph.topic(name).qos))
         self._node.create_subscription(
             ArmCommand,
             "arm/command",
@@ -120,47 +106,6 @@ class FaultWatcher(ArmWatcher):
         while not publisher.get_subscription_count() and time.monotonic() < deadline:
             time.sleep(0.0005)
         return publisher
-
-    def be_a_camera(self) -> None:
-        """Be found by those who look through the wrist camera, and say nothing yet."""
-        self._cameras = [self.intrude(topic("wrist")) for topic in (image_topic, info_topic)]
-        time.sleep(FOUND_S)
-
-    def repeat_picture(self, t_ns: Callable[[], int]) -> None:
-        """From now on the wrist's newest picture comes again, with what a camera sends beside it.
-
-        As often as a camera of 30 Hz would, under the stamps that `t_ns` tells.
-        """
-        told = list(zip(self._cameras, (self._picture, self._info), strict=True))
-        self._repeated.clear()
-        self._repeats = threading.Thread(target=self._repeat, args=(told, t_ns), daemon=True)
-        self._repeats.start()
-
-    def _repeat(self, told: list[tuple[Publisher[Any], Any]], t_ns: Callable[[], int]) -> None:
-        due_ns = 0
-        while not self._repeated.wait(LOOK_S):
-            if (now_ns := t_ns()) < due_ns:
-                continue
-            due_ns = now_ns + PICTURE_NS
-            for publisher, msg in told:
-                msg.header.stamp = messages.stamp(now_ns)
-                publisher.publish(msg)
-
-    def stop_repeating(self) -> None:
-        """Let the camera speak for itself."""
-        self._repeated.set()
-        assert self._repeats is not None
-        self._repeats.join()
-        self._repeats = None
-        self.leave()
-
-    def _on_picture(self, msg: Image) -> None:
-        if self._repeats is None:
-            self._picture = msg
-
-    def _on_info(self, msg: CameraInfo) -> None:
-        if self._repeats is None:
-            self._info = msg
 
     def leave(self) -> None:
         """Take the intruders away."""

@@ -32,8 +32,9 @@ def bench_safety(
     """Inject faults into the graph: detected, time to hold, travel, false stops."""
     from pld.safety.limits import load_limits
     from pld_nodes.bench import safety_table
-    from pld_nodes.bench.safety_bench import Trial, measure, normal_running
+    from pld_nodes.bench.safety_bench import measure, normal_running
     from pld_nodes.bench.safety_faults import chosen
+    from pld_nodes.bench.safety_session import Trial
 
     faults = chosen(only)
     normal = [normal_running(normal_s)] if normal_s > 0 else []

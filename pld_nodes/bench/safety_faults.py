@@ -20,7 +20,6 @@ from pld_nodes.bench.fault_acts import (
     attend,
     close_device,
     fill_disk,
-    freeze_picture,
     one_goes,
     open_device,
     press_deadman,
@@ -32,7 +31,6 @@ from pld_nodes.bench.fault_acts import (
     stop_service,
     swapped,
     two_deadmen,
-    unfreeze_picture,
 )
 from pld_nodes.bench.fault_watcher import (
     Answers,
@@ -117,10 +115,11 @@ def _policy(name: str, answers: Callable[[int], Answers], *causes: str, **option
     return Fault(f"policy: {name}", inject, undo, causes=causes, **options)  # type: ignore[arg-type]
 
 
-def _wire(title: str, fault: str, *causes: str, **parameters: object) -> Fault:
+def _twins(name: str, fault: str, *causes: str, **parameters: object) -> Fault:
+    """A fault that the twin plays itself (pld.twin.faults)."""
     wall_s = 8.0 if fault != "freeze" else 5.0
     return Fault(
-        f"wire: {title}",
+        name,
         lambda field: said(field.twin.call("inject", fault=fault, **parameters)),
         lambda field: said(field.twin.call("clear")),
         causes=causes,
@@ -190,14 +189,7 @@ FAULTS: tuple[Fault, ...] = (
     _stopped("franka_node", "communication_constraints_violation", stands_still=True),
     *(_stopped(camera, "node_silent", window_s=1.2) for camera in CAMERA_NODES),
     _stopped("renderer", "node_silent", window_s=1.2),
-    Fault(
-        "one picture repeated",
-        freeze_picture,
-        unfreeze_picture,
-        lambda field: field.watcher.be_a_camera(),
-        causes=(MISSING,),
-        window_s=1.2,
-    ),
+    _twins("one picture repeated", "repeated_picture", "node_silent", camera="wrist"),
     *(_stopped(node, "node_silent", window_s=1.2) for node in REPORTING),
     _policy("NaN", partial(always, np.full(7, np.nan)), "not_finite"),
     _policy("1e300", partial(always, np.full(7, 1e300)), "absurd"),
@@ -213,11 +205,11 @@ FAULTS: tuple[Fault, ...] = (
         causes=("foreign_command",),
         is_final=True,
     ),
-    _wire("reflex", "reflex", "cartesian_reflex"),
-    _wire("30 packets lost", "packet_loss", "communication_constraints_violation", count=30),
-    _wire("every reply late", "latency", "communication_constraints_violation"),
-    _wire("2 s of silence", "silence", "network_lost", "arm_state_lost", duration_s=2.0),
-    _wire("robot clock stands still", "freeze", "robot_time_stopped", "network_lost"),
+    _twins("wire: reflex", "reflex", "cartesian_reflex"),
+    _twins("wire: 30 packets lost", "packet_loss", "communication_constraints_violation", count=30),
+    _twins("wire: every reply late", "latency", "communication_constraints_violation"),
+    _twins("wire: 2 s of silence", "silence", "network_lost", "arm_state_lost", duration_s=2.0),
+    _twins("wire: robot clock stands still", "freeze", "robot_time_stopped", "network_lost"),
     Fault("disk full", fill_disk, ends_with="recording_failed", window_s=3.0, wall_s=20.0),
     *(_killed(node) for node in NODES),
 )

@@ -19,8 +19,8 @@ from pld.cli.screen import PlainTable
 from pld.errors import ConfigError
 from pld.files import read_json
 from pld_nodes.bench.aims import arguments_without_json, machine
-from pld_nodes.bench.safety_bench import Trial
 from pld_nodes.bench.safety_faults import Fault
+from pld_nodes.bench.safety_session import Trial
 
 BEGIN, END = "<!-- pld bench safety: begin -->", "<!-- pld bench safety: end -->"
 COLUMNS = (

@@ -42,14 +42,15 @@ class StandIn:
         self.link = TwinLink(folder / "twin.link", create=True)
         self._writer = FrameWriter(frames_path(folder, "wrist"), INTRINSICS, depth=depth)
         self._depth = depth
-        self.number = 0
+        self.number = self.shade = 0
 
-    def advance(self) -> None:
-        """One image later, in robot time that nobody waits for."""
+    def advance(self, *, again: bool = False) -> None:
+        """One image later, in robot time that nobody waits for; with `again` the same picture."""
         self.number += 1
         t_ns = self.number * PERIOD_NS
         self.link.publish(Truth(t_ns, np.zeros(9), np.zeros(9), 0, False, 0.0, 0.0))
-        rgb = np.full((240, 424, 3), self.number % 256, np.uint8)
+        self.shade = self.shade if again else self.number % 256
+        rgb = np.full((240, 424, 3), self.shade, np.uint8)
         depth = np.full((240, 424), self.number, np.uint16) if self._depth else None
         self._writer.write(self.number, t_ns, rgb, depth)
 
@@ -185,6 +186,22 @@ def test_every_image_of_two_seconds_arrives_once_with_its_depth_and_intrinsics(
     node.send_signal(signal.SIGINT)
     assert node.wait(20) == 0
     assert twin.link.confirmed("wrist")[0] == 0
+
+
+def test_a_picture_that_comes_again_is_not_told_and_robot_time_goes_on(
+    probe: Probe, tmp_path: Path, started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    twin = StandIn(tmp_path, depth=False)
+    started()
+    warm_up(probe, twin)
+    told = [len(probe.color), len(probe.info)]
+    for _ in range(5):
+        twin.advance(again=True)
+        probe.until(twin.confirmed)
+    probe.until(lambda: probe.status.get("repeated") == "5")
+    assert [len(probe.color), len(probe.info)] == told
+    twin.advance()
+    probe.until(lambda: [len(probe.color), len(probe.info)] == [n + 1 for n in told])
 
 
 def test_an_absent_serial_ends_the_node_with_those_present(

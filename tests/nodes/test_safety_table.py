@@ -15,8 +15,9 @@ from pld.robots.fake import FakeArm
 from pld.types import ArmState, ControlMode
 from pld_nodes.bench import safety_faults, safety_table
 from pld_nodes.bench.false_stops import DRIVERS_OWN, driver_holds, silences
-from pld_nodes.bench.safety_bench import Trial, normal_running
+from pld_nodes.bench.safety_bench import normal_running
 from pld_nodes.bench.safety_faults import FAULTS, Fault
+from pld_nodes.bench.safety_session import Trial
 from pld_nodes.bench.truth_path import still_ns, travel_mm
 
 NAN = float("nan")

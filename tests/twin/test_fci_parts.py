@@ -115,6 +115,16 @@ def test_silence_is_measured_in_robot_time_and_clear_ends_everything() -> None:
     assert (script.frozen, script.late, script.is_silent(0)) == (False, False, False)
 
 
+def test_a_camera_repeats_itself_until_everything_is_cleared() -> None:
+    script = FaultScript()
+    script.inject("repeated_picture", 0, {"camera": "wrist"})
+    assert script.repeating == ("wrist",)
+    with pytest.raises(ConfigError, match="unknown camera 'third'; valid: third_person, wrist"):
+        script.inject("repeated_picture", 0, {"camera": "third"})
+    script.clear()
+    assert script.repeating == ()
+
+
 @pytest.mark.parametrize("bad", ["1", None, True, -1, float("nan"), float("inf")])
 def test_a_fault_parameter_that_is_no_sensible_number_is_refused(bad: object) -> None:
     with pytest.raises(ConfigError, match="duration_s"):

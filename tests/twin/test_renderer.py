@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import mujoco
@@ -19,7 +20,7 @@ from pld.geometry import matrix_from_pose
 from pld.twin.calibrations import twin_calibrations
 from pld.twin.drawing import Drawing
 from pld.twin.frames import Frame, FrameReader, frames_path
-from pld.twin.link import Truth, TwinLink
+from pld.twin.link import Instant, Truth, TwinLink
 from pld.twin.renderer import MAX_BEHIND, Backlog, Renderer
 from pld.twin.scene import HOME_Q_RAD, build_model
 from pld.twin.tasks import task_named
@@ -188,6 +189,28 @@ def test_a_late_renderer_draws_the_same_images_as_a_punctual_one(
     assert [(f.number, f.t_ns) for f in punctual] == [(f.number, f.t_ns) for f in late]
     for one, other in zip(punctual, late, strict=True):
         np.testing.assert_array_equal(one.rgb, other.rgb)
+
+
+def test_pictures_of_a_scene_at_rest_differ_unless_the_camera_is_to_repeat_itself(
+    tmp_path: Path, home: Array
+) -> None:
+    link = TwinLink(tmp_path / "twin.link", create=True)
+    renderer = Renderer(TASK, tmp_path, depth=True)
+    readers = {camera: FrameReader(frames_path(tmp_path, camera)) for camera in CAMERAS}
+    shown: dict[str, list[Frame]] = {camera: [] for camera in CAMERAS}
+    for number in range(1, 9):
+        link.repeat(("wrist",) if 3 < number < 7 else ())
+        renderer.draw(Instant(number, number * 33 * MS, home), link.repeats)
+        for camera, reader in readers.items():
+            frame = reader.next()
+            assert frame is not None
+            shown[camera].append(frame)
+    renderer.close()
+    for camera, frames in shown.items():
+        assert [f.number for f in frames] == list(range(1, 9))
+        same = [bool((a.rgb == b.rgb).all()) for a, b in pairwise(frames)]
+        assert same == [3 < f.number < 7 and camera == "wrist" for f in frames[1:]]
+        assert all((frames[0].rgb != f.rgb).sum() <= 3 for f in frames)
 
 
 def test_a_renderer_far_behind_skips_and_says_so(tmp_path: Path, home: Array) -> None:
