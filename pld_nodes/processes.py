@@ -47,7 +47,7 @@ def _yaml(value: Any) -> str:
     return f"'{value}'" if isinstance(value, str) else str(value)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """The kernel ends this child should the supervisor be killed."""
     _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -103,7 +103,7 @@ def start(
         text=True,
         errors="replace",
         env={**os.environ, **variables(), "PYTHONUNBUFFERED": "1"},
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads of ours run between fork and exec
+        preexec_fn=die_with_parent,  # noqa: PLW1509 - no threads of ours run between fork and exec
         start_new_session=True,
     )
 

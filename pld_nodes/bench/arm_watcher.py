@@ -22,15 +22,15 @@ class ArmWatcher:
     """Subscribes to `arm/state` and `episode` in a context and a thread of its own.
 
     The middleware may hang when its writers are destroyed after many nodes were killed: what was
-    seen by then is worth more than an orderly end. `hangs` says that it did; another watcher in
-    the same process might then wait for the same lock for ever.
+    seen by then is worth more than an orderly end. rclpy holds the interpreter's lock meanwhile, so
+    that no thread of this process goes on: who kills many, listens in a process that just ends.
     """
 
     def __init__(self, namespace: str) -> None:
         environment.prepare()
         self.namespace = namespace
         self.states: list[types.ArmState] = []
-        self.running = self.hangs = False
+        self.running = False
         self.ended_for = ""
         self.latched: tuple[str, ...] = ()
         self._context = rclpy.Context()
@@ -45,8 +45,12 @@ class ArmWatcher:
             self._node.create_subscription(kind, name, callback, qos_profile(graph.topic(name).qos))
         self._thread = threading.Thread(target=self._spin, daemon=True, name="watcher")
 
-    def __enter__(self) -> ArmWatcher:
+    def listen(self) -> None:
+        """Begin to keep what is said."""
         self._thread.start()
+
+    def __enter__(self) -> ArmWatcher:
+        self.listen()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -55,7 +59,6 @@ class ArmWatcher:
         closing = threading.Thread(target=self._close, daemon=True, name="watcher-close")
         closing.start()
         closing.join(CLOSE_S)
-        self.hangs = closing.is_alive()
 
     def _close(self) -> None:
         self._node.destroy_node()

@@ -70,33 +70,33 @@ class Session:
     last_kill: tuple[Fault, Trial] | None = None
     calm_causes: tuple[str, ...] = ()
     over: bool = False
-    hangs: bool = False
     interrupted: bool = False
 
     def run(self, launch: Sequence[str]) -> None:
-        """Start the graph, let the script play beside it, and wind everything up."""
+        """Start the graph, let the script play beside it, and wind everything up.
+
+        The watcher goes on until this process ends (see ArmWatcher).
+        """
         with tempfile.TemporaryDirectory(prefix="pld-bench-") as folder:
             arguments = ["policy:=sweep", "episodes:=1000", "horizon_s:=120"]
             arguments += [f"output_dir:={folder}", *launch]
             parameters = parse_arguments(Deployment.SIM, arguments)
-            with FaultWatcher(parameters.namespace) as watcher:
-                run = prepare(parameters, Deployment.SIM)
-                supervisor = run.supervisor(self._pass_on)
-                script = threading.Thread(target=self._play, args=(watcher, run, supervisor))
-                script.start()
-                try:
-                    supervisor.run()
-                    self.interrupted = script.is_alive()
-                except RunFailedError as error:
-                    self.say("bench", str(error).split(";", maxsplit=1)[0])
-                finally:
-                    self.over = True
-                    script.join(30.0)
-                    run.finish()
-                self._conclude_kill(run, watcher)
-        self.hangs = watcher.hangs
-        if self.hangs:
-            self.say("bench", "the middleware hangs here; measure the rest in another process")
+            watcher = FaultWatcher(parameters.namespace)
+            watcher.listen()
+            run = prepare(parameters, Deployment.SIM)
+            supervisor = run.supervisor(self._pass_on)
+            script = threading.Thread(target=self._play, args=(watcher, run, supervisor))
+            script.start()
+            try:
+                supervisor.run()
+                self.interrupted = script.is_alive()
+            except RunFailedError as error:
+                self.say("bench", str(error).split(";", maxsplit=1)[0])
+            finally:
+                self.over = True
+                script.join(30.0)
+                run.finish()
+            self._conclude_kill(run, watcher)
         if self.trials:
             self.trials[-1].false_stops += len(self.calm_causes)
             self.trials[-1].stop_causes += self.calm_causes
