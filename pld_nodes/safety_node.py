@@ -32,7 +32,7 @@ from pld_nodes.ros.node import GraphNode, run_node, sequence_of
 LOOK_S = 0.25
 SILENCE_S = 5.0
 GAP_NS = 500_000_000
-SIGN_WITHIN_PERIODS = 0.7
+SIGN_WITHIN_PERIODS = 0.6
 SIGN_WITHIN_S = 0.1
 IMAGE_GAP_NS = 78_000_000  # more than two periods of a camera of 30 Hz
 FILTER_CAUSES = ("not_finite", "absurd", "arm_not_finite", "left_workspace", "force_ceiling")

@@ -268,9 +268,9 @@ def test_a_silence_is_noticed_between_two_control_steps(beside: Beside) -> None:
     with silent_node(beside, "reward_node"):
         beside.turn(**TRACKING)
         answered = len(beside.commands)
-        beside.tell_time(beside.state.t_ns + 34_000_000)
+        beside.tell_time(beside.state.t_ns + 29_000_000)
         assert not beside.wait(lambda: len(beside.commands) > answered, 0.3)
-        beside.tell_time(beside.state.t_ns + 36_000_000)
+        beside.tell_time(beside.state.t_ns + 31_000_000)
         assert beside.wait(lambda: len(beside.commands) > answered)
         command = beside.commands[-1]
         assert command.hold
@@ -282,7 +282,7 @@ def test_a_silence_between_two_steps_does_not_stop_a_person(beside: Beside) -> N
     with silent_node(beside, "reward_node"):
         assert not beside.turn(source=types.ActionSource.HUMAN, **TRACKING).hold
         answered = len(beside.commands)
-        beside.tell_time(beside.state.t_ns + 36_000_000)
+        beside.tell_time(beside.state.t_ns + 31_000_000)
         assert not beside.wait(lambda: len(beside.commands) > answered, 0.3)
         assert beside.turn(**TRACKING).hold
 
