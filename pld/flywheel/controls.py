@@ -15,7 +15,7 @@ from pld.flywheel.turning import Flywheel, SpecialistFiles
 from pld.residual.config import control as residual_control
 
 ALPHAS = (0.0, 0.3, 0.6, 0.9)
-RESIDUAL_CONTROLS = ("rlpd", "no-base-data", "xi-one", "no-search")
+RESIDUAL_CONTROLS = ("rlpd", "no-base-data", "xi-one", "no-search", "failure-cost")
 FEWER = (25, 50, 100)
 SFT_CONTROLS = (
     "extra-demonstrations",

@@ -40,6 +40,8 @@ class ResidualConfig:
     pushed base gets lost in, values are hopeful at first, which is only unlearned at the pace of
     gamma and tau, and an actor that follows them unlearns the task meanwhile.
     `target_clip` bounds temporal-difference targets; (0, 1) is right for a sparse binary reward.
+    `failure_cost` is taken from the reward of an episode that was ended without success: a fault
+    of the arm. At 0 a learner that does not know how to succeed has no reason not to hit.
     The actor learns after `actor_starts` learned steps.
     Targets leave the entropy out (as RLPD does for sparse rewards): with it, values of long
     episodes saturate at the clip. `episode_limit` truncates training episodes after that many
@@ -76,6 +78,7 @@ class ResidualConfig:
     entropy_learning_rate: float = 1.5e-3
     entropy_in_target: bool = False
     target_clip: tuple[float, float] | None = (0.0, 1.0)
+    failure_cost: float = 0.0
     average_rate: float = 0.003
     base_episodes: int = 80
     base_episodes_max: int = 240
@@ -103,6 +106,7 @@ class ResidualConfig:
         self._check("episode_limit", limit == 0 or limit >= 1, "0 or at least 1")
         self._check("n_step", self.n_step >= 1, "at least 1")
         self._check("decision_steps", self.decision_steps >= 1, "at least 1")
+        self._check("failure_cost", 0.0 <= self.failure_cost <= 1.0, "in [0, 1]")
         self._check("n_critics", self.n_critics >= 1, "at least 1")
         self._check("actor_every", self.actor_every >= 1, "at least 1")
         self._check("updates_per_step", self.updates_per_step > 0, "positive")
@@ -130,6 +134,14 @@ class ResidualConfig:
             return 1.0
         rise = min(1.0, learned_steps / self.scale_ramp_steps)
         return self.scale_start + (1.0 - self.scale_start) * rise
+
+    @property
+    def target_bounds(self) -> tuple[float, float] | None:
+        """`target_clip` with room for `failure_cost`."""
+        if self.target_clip is None:
+            return None
+        low, high = self.target_clip
+        return min(low, -self.failure_cost), high
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for a checkpoint's metadata."""
@@ -161,6 +173,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "no-calql": {"calql_updates": 0},
     "no-probing-starts": {"probing_alpha": 0.0},
     "no-search": {"search_fraction": 0.0},
+    "failure-cost": {"failure_cost": 0.5},
 }
 
 
@@ -171,7 +184,8 @@ def control(name: str, config: ResidualConfig) -> ResidualConfig:
     no-base-data: residual learning that starts with empty buffers; xi-one: residuals as large as
     the action range; no-calql: critics not pre-trained; no-probing-starts: the specialist acts
     from the first step of every training episode; no-search: every training episode begins at a
-    new start. Without a base action there is nothing to search about: rlpd does not.
+    new start; failure-cost: a fault of the arm costs half of what a success is worth. Without a
+    base action there is nothing to search about: rlpd does not.
     """
     if name not in CONTROLS:
         raise ConfigError.unknown("control", name, CONTROLS)

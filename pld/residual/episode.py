@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,19 @@ def discounted_returns(rewards: NDArray[np.float32], gamma: float) -> NDArray[np
         running = float(rewards[t]) + gamma * running
         returns[t] = running
     return returns.astype(np.float32)
+
+
+def with_failure_cost(episode: Episode, cost: float, gamma: float) -> Episode:
+    """`episode` with `cost` taken from the last reward, where it was ended without success.
+
+    That is a fault of the arm, or whatever else a task ends a failed episode for; running out of
+    time is none.
+    """
+    if not cost or episode.success or not len(episode) or not episode.terminated[-1]:
+        return episode
+    rewards = episode.rewards.copy()
+    rewards[-1] -= cost
+    return replace(episode, rewards=rewards, returns=discounted_returns(rewards, gamma))
 
 
 def is_sound(outcome: StepOutcome) -> bool:

@@ -158,7 +158,7 @@ class ResidualSac(SAC):
             if self.config.entropy_in_target:
                 value = value - self.entropy_coefficient() * log_prob[:, None]
             target = td_target(
-                batch.rewards, batch.dones, value, batch.discounts, self.config.target_clip
+                batch.rewards, batch.dones, value, batch.discounts, self.config.target_bounds
             )
         return 0.5 * _total(functional.mse_loss(value, target) for value in values)
 

@@ -16,7 +16,13 @@ import numpy as np
 
 from pld.errors import PldError
 from pld.residual.config import ResidualConfig
-from pld.residual.episode import Episode, Policy, base_policy_of, collect_episode
+from pld.residual.episode import (
+    Episode,
+    Policy,
+    base_policy_of,
+    collect_episode,
+    with_failure_cost,
+)
 from pld.residual.held import held
 from pld.residual.protocol import ResidualEnv
 from pld.residual.sac import ResidualSac
@@ -146,6 +152,9 @@ class SpecialistTrainer:
             diverged_episodes=self.progress.diverged_episodes + episode.diverged,
         )
 
+    def _costed(self, episode: Episode) -> Episode:
+        return with_failure_cost(episode, self.config.failure_cost, self.config.gamma)
+
     def _update(self, **changes: object) -> None:
         self.progress = replace(self.progress, **changes)  # type: ignore[arg-type]
 
@@ -156,7 +165,9 @@ class SpecialistTrainer:
         """Learn from an episode of the base alone, whoever ran it."""
         self._count(episode)
         learner, now = self.learner, self.progress
-        (learner.offline if episode.success else learner.replay_buffer).add_episode(episode)
+        (learner.offline if episode.success else learner.replay_buffer).add_episode(
+            self._costed(episode)
+        )
         if episode.success:
             self.base_lengths.append(episode.steps)
         self._update(
@@ -237,7 +248,7 @@ class SpecialistTrainer:
 
     def _learn_from(self, episode: Episode) -> None:
         self._count(episode)
-        self.learner.replay_buffer.add_episode(episode)
+        self.learner.replay_buffer.add_episode(self._costed(episode))
         now = self.progress
         self._update(
             learned_steps=now.learned_steps + len(episode),

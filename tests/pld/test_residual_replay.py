@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pld.errors import ConfigError, ContractError
 from pld.probing.horizon import latest_takeover, sample_takeover_step
-from pld.residual.episode import base_policy_of, collect_episode
+from pld.residual.episode import base_policy_of, collect_episode, with_failure_cost
 from pld.residual.replay import EpisodeReplay, sample_batch
 from pld.residual.sac import ResidualSac
 from pld.residual.trainer import SpecialistTrainer, training_seed
@@ -78,6 +80,38 @@ def test_a_success_is_terminated_and_a_time_out_is_not() -> None:
     dones = replay.dones[: replay.size(), 0]
     assert np.flatnonzero(dones).tolist() == [len(won) - 1]
     assert lost.steps == env.max_steps
+
+
+def test_a_failure_costs_where_it_ended_the_episode_and_a_time_out_nothing() -> None:
+    failed = replace(
+        collect_episode(ToyTask(), 3, away, 0, 0.9, 4),
+        rewards=np.zeros(4, np.float32),
+        terminated=np.array([0.0, 0.0, 0.0, 1.0], np.float32),
+    )
+    costly = with_failure_cost(failed, 0.5, 0.9)
+    assert costly.rewards.tolist() == [0.0, 0.0, 0.0, -0.5]
+    assert costly.returns == pytest.approx([-0.5 * 0.9**n for n in (3, 2, 1, 0)])
+    assert with_failure_cost(failed, 0.0, 0.9) is failed
+    late = replace(failed, terminated=np.zeros(4, np.float32))
+    succeeded = replace(failed, success=True)
+    for other in (late, succeeded):
+        assert with_failure_cost(other, 0.5, 0.9) is other
+
+
+def test_what_the_trainer_stores_of_a_failure_costs() -> None:
+    trainer = SpecialistTrainer(ToyTask(), toy_config(failure_cost=0.5), sample_takeover_step)
+    fault = collect_episode(ToyTask(), 3, away, 0, 0.9, 4)
+    fault.terminated[-1] = 1.0
+    trainer.take_base_episode(fault)
+    trainer.take_online_episode(fault)
+    assert trainer.learner.replay_buffer.rewards[[3, 7], 0].tolist() == [-0.5, -0.5]
+
+
+def test_targets_leave_room_for_a_failure_and_a_cost_beyond_a_success_is_refused() -> None:
+    assert toy_config(failure_cost=0.5, target_clip=(0.0, 1.0)).target_bounds == (-0.5, 1.0)
+    assert toy_config(failure_cost=0.5, target_clip=None).target_bounds is None
+    with pytest.raises(ConfigError, match=r"failure_cost is 1.5; it must be in \[0, 1\]"):
+        toy_config(failure_cost=1.5)
 
 
 def test_a_step_that_diverged_is_dropped_and_ends_the_episode() -> None:
