@@ -36,6 +36,8 @@ class LearnerConfig:
 class LearnerNode(GraphNode):
     """Learns between messages, in its own process: nothing waits for it."""
 
+    hang_limit_s = 1800.0  # a resumed run's bags are all learned from in one callback
+
     def __init__(self) -> None:
         super().__init__("learner_node")
         config = self.config(LearnerConfig)

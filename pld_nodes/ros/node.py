@@ -27,6 +27,7 @@ from pld.config import from_mapping
 from pld.errors import ConfigError, PldError
 from pld_nodes import graph
 from pld_nodes.ros import environment
+from pld_nodes.ros.hanging import ends_when_hanging
 
 T = TypeVar("T")
 EXIT_BAD_INPUT = 2
@@ -59,7 +60,12 @@ def message_class(type_name: str) -> type:
 
 
 class GraphNode(Node):
-    """A node whose publishers and subscriptions are rows of the graph table."""
+    """A node whose publishers and subscriptions are rows of the graph table.
+
+    `hang_limit_s`: a callback that takes longer ends the process (pld_nodes.ros.hanging).
+    """
+
+    hang_limit_s = 60.0
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -209,7 +215,8 @@ def _keep_out_of_collection() -> None:
 def run_node(kind: Callable[[], GraphNode]) -> None:
     """Run one node until it finishes, fails or is told to stop; the process's exit code says which.
 
-    Exit codes: 0 finished or told to stop, 1 failed, 2 refused its parameters or surroundings.
+    Exit codes: 0 finished or told to stop, 1 failed or hung, 2 refused its parameters or what it
+    found around it.
     """
     environment.prepare()
     rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
@@ -224,8 +231,10 @@ def run_node(kind: Callable[[], GraphNode]) -> None:
         for number in STOP_SIGNALS:
             signal.signal(number, lambda *_: node.finish(node.exit_code))
         signal.signal(HALT_SIGNAL, lambda *_: None)
-        while not node.finished:
-            executor.spin_once(timeout_sec=0.2)
+        with ends_when_hanging(node.hang_limit_s) as guard:
+            while not node.finished:
+                guard.alive()
+                executor.spin_once(timeout_sec=0.2)
         code = node.exit_code
     except PldError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -18,6 +18,7 @@ from domain_coordinator import domain_id
 from pld.run_folder import verdicts
 from pld_nodes.bench.kill_bench import kill_while_moving
 from pld_nodes.bench.reflex_bench import measure
+from tests.nodes.whole_run import run_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,14 +68,7 @@ def test_an_unattended_run_goes_on_after_its_reflexes(tmp_path: Path) -> None:
         *("policy:=press", "episodes:=2", "unattended:=true", "robot_ip:=127.0.0.77", "run:=r"),
         *(f"arm_config:={tmp_path}/arm.yaml", f"limits:={tmp_path}/limits.yaml"),
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "pld_nodes.cli", "up", "sim", f"output_dir:={tmp_path}", *arguments],
-        cwd=ROOT,
-        timeout=300,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_whole(tmp_path, int(os.environ["ROS_DOMAIN_ID"]), *arguments, longest_s=300.0)
     assert done.returncode == 0, done.stdout[-3000:]
     reasons = [v.termination_reason for v in verdicts(tmp_path / "r")]
     assert reasons == ["robot_fault", "robot_fault"]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -31,6 +28,7 @@ from pld.run_folder import episode_folders
 from pld.safety.limits import load_limits
 from pld.tasks import task_facts
 from pld.types import ActionSource, BaseAction, CameraImage, Observation
+from tests.nodes.whole_run import run_whole
 from tests.pld.vla_fixtures import dataset, network
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,7 +85,6 @@ def run() -> Iterator[Run]:
         folder = Path(name)
         base = random_base(folder / "base.safetensors")
         actor = random_specialist(folder / "actor.safetensors", base)
-        command = [sys.executable, "-m", "pld_nodes.cli", "up", "sim", f"output_dir:={folder}"]
         arguments = {
             "run": "r",
             "task": TASK,
@@ -101,17 +98,8 @@ def run() -> Iterator[Run]:
             "seed": SEED,
             "robot_ip": "127.0.0.72",
         }
-        done = subprocess.run(
-            [*command, *(f"{k}:={v}" for k, v in arguments.items())],
-            cwd=ROOT,
-            env={**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": f"{folder}/log"},
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
-        output = done.stdout + done.stderr
-        yield Run(done.returncode, output, folder / "r", base, actor)
+        done = run_whole(folder, int(domain), *(f"{k}:={v}" for k, v in arguments.items()))
+        yield Run(done.returncode, done.stdout, folder / "r", base, actor)
 
 
 @pytest.fixture(scope="module")

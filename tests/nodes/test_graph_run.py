@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from pld.types import ControlMode, EpisodeState
 from pld_nodes import graph
 from pld_nodes.graph import Deployment
 from pld_nodes.ros import environment
+from tests.nodes.whole_run import run_whole
 
 environment.prepare()
 
@@ -72,23 +72,16 @@ def look_around(run: Run, domain: int, stop: threading.Event) -> None:
 def run() -> Iterator[Run]:
     with tempfile.TemporaryDirectory(prefix="pld-test-") as folder, domain_id() as domain:
         arguments = ["policy:=expert", "episodes:=1", "seed:=3", "run:=r", f"robot_ip:={ADDRESS}"]
-        command = [sys.executable, "-m", "pld_nodes.cli", "up", "sim", f"output_dir:={folder}"]
         result = Run(-1, "", Path(folder) / "r")
         stop = threading.Event()
         stranger = threading.Thread(target=look_around, args=(result, domain, stop))
         stranger.start()
-        done = subprocess.run(
-            [*command, *arguments],
-            cwd=ROOT,
-            env={**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": f"{folder}/log"},
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
-        stop.set()
-        stranger.join()
-        result.code, result.output = done.returncode, done.stdout + done.stderr
+        try:
+            done = run_whole(Path(folder), int(domain), *arguments)
+        finally:
+            stop.set()
+            stranger.join()
+        result.code, result.output = done.returncode, done.stdout
         yield result
 
 

@@ -1,0 +1,37 @@
+"""`pld up sim` to its end, as an operator starts it; one that does not end says how far it came."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LONGEST_S = 200.0
+STOPPED_WITHIN_S = 60.0
+
+
+def run_whole(
+    folder: Path, domain: int, *words: str, longest_s: float = LONGEST_S
+) -> subprocess.CompletedProcess[str]:
+    """The ended run below `folder`, with all that it printed as its stdout."""
+    command = [sys.executable, "-m", "pld_nodes.cli", "up", "sim", f"output_dir:={folder}", *words]
+    run = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": f"{folder}/log"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        said, _ = run.communicate(timeout=longest_s)
+    except subprocess.TimeoutExpired:
+        run.send_signal(signal.SIGINT)
+        said, _ = run.communicate(timeout=STOPPED_WITHIN_S)
+        pytest.fail(f"the run did not end within {longest_s:g} s; it said:\n{said}")
+    return subprocess.CompletedProcess(command, run.returncode, said)
