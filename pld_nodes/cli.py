@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from pld.cli.screen import PlainTable, wide_console
 from pld.errors import PldError
@@ -28,10 +29,10 @@ STYLES = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_g
 
 
 def say(name: str, line: str) -> None:
-    """Print a process's line behind its name."""
+    """Print a process's line behind its name, at once: many speak at the same time."""
     style = STYLES[sum(map(ord, name)) % len(STYLES)]
-    console.print(f"[{style}]{name:>24}[/] ", end="")
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    told = Text.assemble((f"{name:>24} ", style), line)
+    console.print(told, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -17,6 +17,9 @@ from pld_nodes.graph import Process
 from pld_nodes.ros.environment import variables
 
 PR_SET_PDEATHSIG = 1
+TELLING = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
+"""Lines come at once; a process that crashes in a library or is aborted tells where it stood."""
+
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -102,7 +105,7 @@ def start(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, **variables(), "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, **variables(), **TELLING},
         preexec_fn=die_with_parent,  # noqa: PLW1509 - no threads of ours run between fork and exec
         start_new_session=True,
     )

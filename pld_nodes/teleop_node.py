@@ -26,7 +26,7 @@ from pld_nodes.ros.node import EXIT_BAD_INPUT, EXIT_FAILED, GraphNode, run_node
 READ_TIMEOUT_S = 0.02
 STALE_S = 0.1
 LONGEST_DT_S = 0.2
-LOOK_AROUND_S = 2.0
+LOOK_AROUND_S = 3.0
 """Another operator's node is heard of within this after the arm is; on a busy machine, too."""
 REPORT_STEPS = 10
 

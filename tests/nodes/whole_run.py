@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +32,8 @@ def run_whole(
     try:
         said, _ = run.communicate(timeout=longest_s)
     except subprocess.TimeoutExpired:
-        run.send_signal(signal.SIGINT)
+        for child in psutil.Process(run.pid).children():
+            child.send_signal(signal.SIGABRT)  # each tells where its threads stand
         said, _ = run.communicate(timeout=STOPPED_WITHIN_S)
         pytest.fail(f"the run did not end within {longest_s:g} s; it said:\n{said}")
     return subprocess.CompletedProcess(command, run.returncode, said)
