@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -16,7 +15,6 @@ from pld_interfaces.msg import (
     Reward,
     SafetyStatus,
 )
-from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from std_srvs.srv import Trigger
 
@@ -26,7 +24,6 @@ from pld.probing.arbitrator import NEVER, Offers, choose
 from pld.probing.episode import Episode, Want, begin, end, on_done, on_reward, on_step
 from pld.probing.horizon import latest_takeover
 from pld.probing.resumption import Resumption
-from pld.robots.step_clock import TimeGuard
 from pld.safety.failsafe import reset_withheld_by
 from pld.safety.watchdog import StepGuard
 from pld.tasks import task_facts
@@ -37,10 +34,9 @@ from pld_nodes.override import Desk, Override
 from pld_nodes.plan import ArbitratorConfig, make_plan
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import EXIT_FAILED, GraphNode, run_node
+from pld_nodes.state_watch import fail_without_states
 
 LAST_WORD_S = 0.2
-LOOK_S = 1.0
-NO_STATE_S = 60.0
 
 
 class ArbitratorNode(GraphNode):
@@ -54,7 +50,6 @@ class ArbitratorNode(GraphNode):
         self._facts = task_facts(config.task)
         self._episode = Episode(make_plan(config))
         self._guard = StepGuard()
-        self._states = TimeGuard(NO_STATE_S)
         self._answers = Answers()
         self._arm: ArmState | None = None
         self._resumption = Resumption.of(config.rate_hz)
@@ -85,14 +80,7 @@ class ArbitratorNode(GraphNode):
         self._latched: tuple[str, ...] = ()
         self.create_service(Trigger, "~/scene_ready", self._on_scene_ready)
         self.create_service(Trigger, "~/abort", self._on_abort)
-        self.create_timer(
-            LOOK_S, self._look_for_states, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
-
-    def _look_for_states(self) -> None:
-        """A run whose driver says nothing any more, in steady time, would never end."""
-        if self._states.stands_still(self._guard.newest_step, time.monotonic()):
-            self._fail(f"no arm state for {NO_STATE_S:g} s; see the log of franka_node")
+        fail_without_states(self, self._newest_step, self._fail)
 
     def _on_state(self, msg: ArmState) -> None:
         answered, paused = not self._guard.missed_previous(), self._override.is_holding

@@ -36,9 +36,9 @@ run_node(Hanging)
 UNHEARD = """
 import pld_nodes.ros.environment as environment
 environment.prepare()
-import pld_nodes.arbitrator_node as module
-module.LOOK_S, module.NO_STATE_S = 0.1, 1.0
-module.main()
+from pld_nodes import arbitrator_node, state_watch
+state_watch.LOOK_S, state_watch.NO_STATE_S = 0.1, 1.0
+arbitrator_node.main()
 """
 
 
