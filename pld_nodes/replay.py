@@ -23,7 +23,8 @@ from pld_nodes import graph
 from pld_nodes.ros import environment
 
 EXIT_BAD_INPUT = 2
-DISCOVERY_S = 0.5
+DISCOVERY_S = 2.0
+"""Who watches is found within a second or so (pld_nodes/ros/fastdds.xml)."""
 
 
 def open_bag(path: Path) -> BagFile:
