@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from domain_coordinator import domain_id
 from pld.recording.reader import read_episode
 from pld.run_folder import episode_folders, verdicts
 from tests.nodes.test_graph_probing import random_base, random_specialist
+from tests.nodes.whole_run import start_run
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 50
@@ -40,15 +40,7 @@ BEGUN_S = 1.0  # of an episode of 2 s that begins two steps after it is told
 
 
 def start(folder: Path, words: list[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "pld_nodes.cli", "up", "sim", f"output_dir:={folder}"]
-    return subprocess.Popen(
-        [*command, "robot_ip:=127.0.0.73", *words],
-        cwd=ROOT,
-        env={**os.environ, "ROS_LOG_DIR": f"{folder}/log"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return start_run(folder, "robot_ip:=127.0.0.73", *words)
 
 
 def kill_while_running(run: subprocess.Popen[str], node: str) -> str:
