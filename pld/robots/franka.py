@@ -18,12 +18,15 @@ from pld.robots.franka_config import FrankaConfig
 from pld.robots.franky_errors import Ended, Lost
 from pld.robots.franky_link import FrankyLink
 from pld.robots.gripper import CLOSED, OPEN, Gripper
+from pld.robots.reach import unreachable
 from pld.robots.recovery import RecoveryRule
 from pld.robots.tracking import TrackingArm, Watcher
 from pld.types import ArmState, ControlMode, Pose
 
 __all__ = ["AbortedError", "FrankaArm", "FrankaConfig"]
 
+OPEN_ATTEMPTS = 3
+OPEN_PAUSE_S = 0.5
 GRIPPER_MODES = ("open", "close", "keep")
 NEARLY_OPEN = 0.9
 GRIPPER_TIMEOUT_NS = 10_000_000_000
@@ -62,7 +65,7 @@ class FrankaArm(TrackingArm):
         Errors that the robot already has are latched: they too wait for `recover`.
         """
         with self._lock:
-            link = self._open()
+            link = self._open_patiently()
             self._mode = ControlMode.IDLE
             found = link.errors_in_force()
             if found:
@@ -176,6 +179,19 @@ class FrankaArm(TrackingArm):
                     logger.warning("while closing: %s", error)
             self._drop()
             self._mode = ControlMode.IDLE
+
+    def _open_patiently(self) -> FrankyLink:
+        """Open; a robot that answers and is then lost is tried again. No motion."""
+        said = ""
+        for _ in range(OPEN_ATTEMPTS):
+            try:
+                return self._open()
+            except Lost as error:
+                said = str(error)  # the error itself would keep the dead clients
+            self._drop()
+            logger.warning("%s was lost while it was opened: %s", self.config.address, said)
+            time.sleep(OPEN_PAUSE_S)
+        raise RobotError(unreachable(self.config.address, said))
 
     def _open(self) -> FrankyLink:
         link = self._link = FrankyLink.open(self.config)

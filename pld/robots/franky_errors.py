@@ -23,3 +23,11 @@ def error_names(errors: Any) -> tuple[str, ...]:
     """Names of the errors that a franky Errors object says are there."""
     names = [name for name in dir(type(errors)) if not name.startswith("_")]
     return tuple(name for name in names if getattr(errors, name) is True)
+
+
+PASSING = ("UDP receive", "connection got interrupted")
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether libfranka lost a robot that had answered: silent for a second, or still served."""
+    return any(words in str(error) for words in PASSING)

@@ -14,7 +14,7 @@ import numpy as np
 from pld.errors import MissingPackageError, RobotError
 from pld.robots.braking import resting_place
 from pld.robots.franka_config import FrankaConfig
-from pld.robots.franky_errors import Ended, Lost, error_names
+from pld.robots.franky_errors import Ended, Lost, error_names, is_passing
 from pld.robots.reach import probe, unreachable
 from pld.types import Array, Pose
 
@@ -47,7 +47,10 @@ class FrankyLink:
 
     @classmethod
     def open(cls, config: FrankaConfig) -> FrankyLink:
-        """Connect and set the collision thresholds; raises RobotError with the remedy."""
+        """Connect and set the collision thresholds; raises RobotError with the remedy.
+
+        Raises Lost when the robot answers and is then lost: it may be tried again.
+        """
         franky = _franky()
         probe(config.address)
         try:
@@ -73,17 +76,26 @@ class FrankyLink:
                 "set realtime to 'ignore' (simulation only)"
             ) from error
         except (franky.NetworkException, franky.CommandException, RuntimeError) as error:
+            if is_passing(error):
+                raise Lost(str(error)) from error
             raise RobotError(unreachable(config.address, error)) from error
 
     def open_gripper(self) -> Any:
-        """The hand's client, a pld.robots.gripper.GripperDevice."""
+        """The hand's client, a pld.robots.gripper.GripperDevice that has told its width.
+
+        Raises RobotError with the remedy, and Lost as `open` does.
+        """
         try:
-            return self._franky.Gripper(self._config.address)
+            gripper = self._franky.Gripper(self._config.address)
+            _ = gripper.width
+            return gripper
         except (
             self._franky.NetworkException,
             self._franky.IncompatibleVersionException,
             RuntimeError,
         ) as error:
+            if is_passing(error):
+                raise Lost(str(error)) from error
             raise RobotError(
                 f"no gripper at {self._config.address}: {error}; mount and initialise the hand in "
                 "Desk, or set gripper to false"

@@ -18,7 +18,7 @@ def probe(address: str) -> None:
         raise RobotError(unreachable(address, error)) from error
 
 
-def unreachable(address: str, error: BaseException) -> str:
+def unreachable(address: str, error: object) -> str:
     """What to tell when `address` does not answer."""
     return (
         f"no robot answers at {address}:{ROBOT_PORT} ({error}); check the address and the cable, "

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pld.twin.control import ControlServer
-from pld.twin.fci import NS_PER_MS, FciServer
+from pld.twin.fci import GRIPPER_STATE_EVERY_MS, NS_PER_MS, FciServer
 from pld.twin.link import CAMERA_RATE_HZ, TwinLink
 from pld.twin.pacing import Pacer
 from pld.twin.stage import Stage
@@ -96,7 +96,8 @@ class TwinLoop:
         self._server.observe(self.t_ms)
         self._link.publish(self._stage.truth(self.t_ms))
         self._server.broadcast()
-        self._told_ns = self._clock_ns()
+        if self.t_ms % GRIPPER_STATE_EVERY_MS == 0:
+            self._told_ns = self._clock_ns()  # robot and hand: both give up what is silent
         if self.t_ms % CONTROL_EVERY_MS == 0 and self._control is not None:
             self._control.poll()
         if self.t_ms - self._times.recent_ms >= RECENT_MS:

@@ -12,6 +12,7 @@ import pytest
 from pld.errors import ConfigError, RobotError
 from pld.robots.franka import AbortedError, FrankaArm
 from pld.robots.franka_config import HOME_RAD
+from pld.robots.franky_link import FrankyLink
 from pld.twin.process import RunningTwin, running_twin
 from pld.types import ArmState, ControlMode, Pose
 from tests.twin.fci_rig import command, connected_arm, drive, towards, twin_config
@@ -203,6 +204,24 @@ def test_a_silent_robot_is_a_lost_network_and_recovery_reconnects(
         pass
     assert arm.recover().errors == ()
     assert drive(arm, 3, lambda s, _: s.reference.p_m)[-1].control_mode is ControlMode.TRACKING
+
+
+def test_a_hand_that_falls_silent_while_it_is_opened_is_asked_again(
+    twin: RunningTwin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    open_gripper = FrankyLink.open_gripper
+
+    def open_in_silence(link: FrankyLink) -> object:
+        opened.append(link)
+        if len(opened) == 1:
+            twin.control.call("inject", fault="silence", duration_s=1.2)
+        return open_gripper(link)
+
+    monkeypatch.setattr(FrankyLink, "open_gripper", open_in_silence)
+    with connected_arm(twin) as arm:
+        assert arm.reset().gripper_width_m > 0.07
+    assert len(opened) > 1
 
 
 def test_robot_time_that_stands_still_is_a_fault_of_its_own(twin: RunningTwin) -> None:

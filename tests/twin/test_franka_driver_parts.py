@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from pld.errors import ConfigError, RobotError
 from pld.geometry import pose_delta
 from pld.robots.fake import FakeArm
+from pld.robots.franka import FrankaArm
 from pld.robots.franka_config import FrankaConfig
 from pld.robots.franky_errors import Lost
 from pld.robots.franky_link import FrankyLink
@@ -54,6 +55,22 @@ def test_a_failure_that_libfranka_did_not_expect_is_a_lost_connection() -> None:
     with pytest.raises(Lost, match="Net Exception"):
         link.read()
     assert isinstance(link._translated(RuntimeError("Net Exception")), Lost)
+
+
+def test_a_robot_that_stays_silent_is_asked_three_times_and_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def silent(*_: object, **__: object) -> None:
+        asked.append(1)
+        raise franky.NetworkException("libfranka: UDP receive: Timeout")
+
+    monkeypatch.setattr("pld.robots.franky_link.probe", lambda _: None)
+    monkeypatch.setattr(franky, "Robot", silent)
+    with pytest.raises(RobotError, match=r"no robot answers at 127.0.0.9:1337 .*UDP receive"):
+        FrankaArm(FrankaConfig(address="127.0.0.9")).connect()
+    assert len(asked) == 3
 
 
 def test_missed_periods_are_skipped_counted_and_never_made_up() -> None:
