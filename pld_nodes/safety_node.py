@@ -86,6 +86,7 @@ class SafetyNode(GraphNode):
     def _on_state(self, msg: ArmState) -> None:
         before, arm = self._arm, messages.arm_state_from_msg(msg)
         if before is not None and self._guard.missed_before(arm.step):
+            self.get_logger().warning(f"step {before.step}: no choice")
             self._note("choice_missing", present=True)
             self._send(hold_command(before, "choice_missing"))
         self._arm = arm
