@@ -61,6 +61,7 @@ class RewardNode(GraphNode):
                 image_topic(camera),
                 lambda cdr, info, camera=camera: self._on_image(camera, cdr),
                 raw=True,
+                newest=True,
             )
         self._beat = self.heartbeat()
         self.subscribe("arm/state", self._on_state)

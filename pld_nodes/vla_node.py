@@ -68,6 +68,7 @@ class VlaNode(GraphNode):
             self.subscribe(
                 image_topic(camera),
                 lambda msg, camera=camera: self._on_image(camera, msg),
+                newest=True,
             )
         self.subscribe("arm/state", self._on_state)
 
@@ -88,7 +89,9 @@ class VlaNode(GraphNode):
         if msg.step < episode.first_step:
             return
         arm = messages.arm_state_from_msg(msg)
-        if self._stale_cameras(arm.t_ns):
+        if stale := self._stale_cameras(arm.t_ns):
+            words = f"step {msg.step} is not answered: no fresh image of {', '.join(stale)}"
+            self.get_logger().warning(words, throttle_duration_sec=1.0)
             self._starved += 1
             return
         observation = Observation(arm, dict(self._images), episode.instruction)

@@ -109,16 +109,19 @@ class GraphNode(Node):
         *,
         raw: bool = False,
         depth: int = 1,
+        newest: bool = False,
         on_silence: Callable[[], None] | None = None,
     ) -> Subscription[Any]:
         """A subscription to a topic that the table lets this node read; `depth` at least.
 
+        `newest`: of the messages that wait for a busy node only the newest is handed over.
         `on_silence` is called when the middleware misses a message or the writer's sign of life.
         """
         row = graph.topic(name)
         if name not in graph.read_by(self.get_name()):
             raise ConfigError(f"{self.get_name()} may not read {name!r}: it is not in its row")
-        qos = dataclasses.replace(row.qos, depth=max(row.qos.depth, depth))
+        kept = 1 if newest else max(row.qos.depth, depth)
+        qos = dataclasses.replace(row.qos, depth=kept)
         return self.create_subscription(
             message_class(row.type),
             name,
