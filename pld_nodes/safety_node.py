@@ -35,6 +35,7 @@ GAP_NS = 500_000_000
 SIGN_WITHIN_PERIODS = 0.6
 SIGN_WITHIN_S = 0.1
 IMAGE_GAP_NS = 78_000_000  # more than two periods of a camera of 30 Hz
+TIMES_KEPT = 50  # a busy safety node judges the oldest time first, by the signs that came before it
 FILTER_CAUSES = ("not_finite", "absurd", "arm_not_finite", "left_workspace", "force_ceiling")
 SOLE_PUBLISHER = {"foreign_command": "arm/command", "foreign_choice": "arbitrator/choice"}
 
@@ -74,10 +75,11 @@ class SafetyNode(GraphNode):
         self.subscribe("arm/state", self._on_state)
         self.subscribe("recorder/status", self._on_recorder)
         for node in BEATING:
-            self.subscribe(heartbeat_topic(node), partial(self._on_beat, node))
+            self.subscribe(heartbeat_topic(node), partial(self._on_beat, node), newest=True)
         for camera in CAMERAS:
-            self.subscribe(info_topic(camera), partial(self._on_image, camera_node(camera)))
-        self.subscribe("arm/time", self._on_time)  # last: read after the signs that it judges
+            on_image = partial(self._on_image, camera_node(camera))
+            self.subscribe(info_topic(camera), on_image, newest=True)
+        self.subscribe("arm/time", self._on_time, depth=TIMES_KEPT)  # last: after the signs
         self.create_service(Trigger, "~/stop", self._on_stop)
         self.create_service(Trigger, "~/clear", self._on_clear)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
