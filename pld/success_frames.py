@@ -2,7 +2,7 @@
 
 A frame is the newest image of every camera at a control step. It is a success where the run's own
 detector said so and the episode counts as one; frames shortly before are left out, since nobody
-can tell them from the first success.
+can tell them from the first success. Where only the operator said so, the last frame is the one.
 """
 
 from __future__ import annotations
@@ -72,8 +72,11 @@ def clear_labels(said: NDArray[np.bool_], *, counts: bool) -> list[bool | None]:
     """What each step teaches, from what the detector `said` (T,): success, no success, nothing.
 
     Where the episode does not count as a success, a detector that said so was wrong, and what it
-    was wrong about is left out.
+    was wrong about is left out. A success that the detector never saw was the operator's word,
+    which ends the episode, or a later label: it is that of the last step.
     """
+    if counts and len(said) and not said.any():
+        said = np.arange(len(said)) == len(said) - 1
     if not said.any():
         return [False] * len(said)
     first = int(np.argmax(said))

@@ -71,10 +71,15 @@ def describe_replay() -> LaunchDescription:
 
 
 def _start(context: LaunchContext, deployment: Deployment) -> list[Any]:
-    """Check the parameters as `pld up` does, then start the rows."""
-    names = [field.name for field in dataclasses.fields(RunParameters)]
-    given = [f"{n}:={LaunchConfiguration(n).perform(context)}" for n in names]
-    prepared = run.prepare(parse_arguments(deployment, given), deployment)
+    """Check the parameters as `pld up` does, then start the rows.
+
+    Launch does not tell a default from a value that was said: defaults count as not said, which
+    a resumed run must not be told.
+    """
+    defaults = dataclasses.asdict(parse_arguments(deployment, []))
+    found = {name: LaunchConfiguration(name).perform(context) for name in defaults}
+    said = [f"{n}:={value}" for n, value in found.items() if value != str(defaults[n])]
+    prepared = run.prepare(parse_arguments(deployment, said), deployment)
     environment = [SetEnvironmentVariable(n, v) for n, v in variables().items()]
     actions: list[Any] = list(environment)
     processes = {row.name: _process(row.name, prepared.commands[row.name]) for row in prepared.rows}

@@ -80,6 +80,16 @@ def test_sim_launch_starts_the_rows_of_the_table_in_order(tmp_path: Path) -> Non
     assert started == [p.name for p in graph.processes(Deployment.SIM)]
 
 
+def test_a_run_is_taken_up_with_its_own_parameters(tmp_path: Path) -> None:
+    place = {"output_dir": str(tmp_path), "robot_ip": "127.0.0.98"}
+    start(load("sim"), run="r", task="peg_insertion", seed="7", **place)
+    actions = start(load("sim"), resume="r", **place)
+    commands = {a.kwargs["name"]: a.kwargs["cmd"] for a in actions if kind(a) == "ExecuteProcess"}
+    assert "task:='peg_insertion'" in commands["arbitrator_node"]
+    with pytest.raises(ConfigError, match="seed: a resumed run keeps its own"):
+        start(load("sim"), resume="r", seed="8", **place)
+
+
 def test_every_argument_is_declared_with_its_description() -> None:
     for name in ("sim", "robot"):
         entities = load(name).args[0]

@@ -84,6 +84,8 @@ def test_steps_before_a_success_and_wrong_successes_teach_nothing() -> None:
     assert clear_labels(said, counts=True) == [*clear, True, True]
     assert clear_labels(said, counts=False) == [*clear, None, None]
     assert clear_labels(np.zeros(3, bool), counts=False) == [False] * 3
+    by_word = [False] * (7 - UNCLEAR_STEPS) + [None] * UNCLEAR_STEPS + [True]
+    assert clear_labels(np.zeros(8, bool), counts=True) == by_word
     flicker = np.array([True, False, True])
     assert clear_labels(flicker, counts=True) == [True, None, True]
 
