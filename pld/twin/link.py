@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pld.errors import ConfigError
+from pld.errors import ConfigError, RobotError
 from pld.types import Array
 
 NQ_MAX = 64
@@ -51,6 +52,7 @@ MAGIC = 0x504C_445F_5457_494E
 CONFIRM_SLOTS = {"command": 0, "third_person": 1, "wrist": 2, "driver": 3, "step": 4, "nodes": 5}
 """Who confirms. `step` is no peer but says when the newest control step began; `nodes` are those
 that work beside the arm at every step."""
+LOOKS, LOOK_S = 20_000, 0.0005
 SIGNED_OFF_NS = np.iinfo(np.int64).max // 2
 
 
@@ -141,13 +143,17 @@ class TwinLink:
         return Instant(number, t_ns, qpos)
 
     def read(self) -> Truth | None:
-        """The latest consistent truth, or None when nothing was written yet."""
+        """The latest consistent truth, or None when nothing was written yet.
+
+        Raises RobotError when the simulator was ended in the middle of writing it.
+        """
         page = self._page
-        while True:
+        for _ in range(LOOKS):
             before = int(page["sequence"][0])
             if before == 0:
                 return None
             if before % 2:
+                time.sleep(LOOK_S)  # the simulator waits for the processor: let it have ours
                 continue
             truth = Truth(
                 int(page["t_ns"][0]),
@@ -160,6 +166,7 @@ class TwinLink:
             )
             if int(page["sequence"][0]) == before:
                 return truth
+        raise RobotError("the twin was ended while it wrote its state; start it again")
 
     def repeat(self, cameras: Iterable[str]) -> None:
         """From now on these cameras show one picture again and again (simulator only)."""

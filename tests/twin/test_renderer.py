@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pld.contract import CAMERAS
-from pld.errors import ConfigError
+from pld.errors import ConfigError, RobotError
 from pld.geometry import matrix_from_pose
 from pld.twin.calibrations import twin_calibrations
 from pld.twin.drawing import Drawing
@@ -268,3 +268,15 @@ def test_bad_options_end_the_program_with_the_remedy(
     )
     assert done.returncode == 2
     assert words in done.stderr
+
+
+def test_a_twin_that_was_ended_while_it_wrote_is_an_error_and_no_endless_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = TwinLink(tmp_path / "twin.link", create=True)
+    run_to(link, np.zeros(9), 1, 2)
+    assert link.read() is not None
+    link._page["sequence"][0] += 1
+    monkeypatch.setattr("pld.twin.link.LOOKS", 3)
+    with pytest.raises(RobotError, match="start it again"):
+        TwinLink(tmp_path / "twin.link").read()
