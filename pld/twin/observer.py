@@ -16,14 +16,21 @@ class TwinObserver:
 
     def __init__(self, link_path: Path) -> None:
         self._link = TwinLink(link_path)
+        self._looks_away = False
 
     def reading(self, t_ns: int | None) -> None:
-        """The driver has read the robot at `t_ns`, or looks away (None). A FrankaArm watcher."""
+        """The driver has read the robot at `t_ns`, or looks away (None). A FrankaArm watcher.
+
+        Where it looks away, as in a reset, it tells no states: no command is awaited either.
+        """
+        self._looks_away = t_ns is None
         self._say("driver", t_ns)
+        if self._looks_away:
+            self._say("command", None)
 
     def applied(self, t_ns: int | None) -> None:
         """The command that answers the state of `t_ns` was applied; None: none is awaited."""
-        self._say("command", t_ns)
+        self._say("command", None if self._looks_away else t_ns)
 
     def began(self, t_ns: int) -> None:
         """The driver told everybody of the control step that began at `t_ns`."""

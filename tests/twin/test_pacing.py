@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
 from pld.twin.attendance import Attendance
+from pld.twin.link import SIGNED_OFF_NS, TwinLink
+from pld.twin.observer import TwinObserver
 from pld.twin.pacing import LOST_LIMIT, Pacer, ReplyWatch
 
 MS = 1_000_000
@@ -186,3 +189,21 @@ def test_the_success_rate_is_the_share_of_the_last_hundred_replies() -> None:
     watch.restart()
     assert watch.success_rate == 0.0
     assert watch.missed == 75
+
+
+def test_no_command_is_awaited_while_the_driver_looks_away(tmp_path: Path) -> None:
+    link = TwinLink(tmp_path / "twin.link", create=True)
+    observer = TwinObserver(tmp_path / "twin.link")
+    seen = []
+    for tell, t_ns in (
+        (observer.reading, 100 * MS),
+        (observer.applied, 100 * MS),
+        (observer.reading, None),
+        (observer.applied, 100 * MS),
+        (observer.reading, 300 * MS),
+        (observer.applied, 300 * MS),
+    ):
+        tell(t_ns)
+        seen.append(link.confirmed("command")[0])
+    away = SIGNED_OFF_NS
+    assert seen == [0, 100 * MS, away, away, away, 300 * MS]
