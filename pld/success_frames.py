@@ -75,10 +75,10 @@ def clear_labels(said: NDArray[np.bool_], *, counts: bool) -> list[bool | None]:
     was wrong about is left out. A success that the detector never saw was the operator's word,
     which ends the episode, or a later label: it is that of the last step.
     """
-    if counts and len(said) and not said.any():
-        said = np.arange(len(said)) == len(said) - 1
     if not said.any():
-        return [False] * len(said)
+        if not (counts and len(said)):
+            return [False] * len(said)
+        said = np.arange(len(said)) == len(said) - 1
     first = int(np.argmax(said))
     labels: list[bool | None] = [False] * max(first - UNCLEAR_STEPS, 0)
     labels += [None] * (first - len(labels))

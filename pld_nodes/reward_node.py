@@ -61,7 +61,7 @@ class RewardNode(GraphNode):
                 image_topic(camera),
                 lambda cdr, info, camera=camera: self._on_image(camera, cdr),
                 raw=True,
-                newest=True,
+                depth=1,
             )
         self._beat = self.heartbeat()
         self.subscribe("arm/state", self._on_state)

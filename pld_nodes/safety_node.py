@@ -75,10 +75,10 @@ class SafetyNode(GraphNode):
         self.subscribe("arm/state", self._on_state)
         self.subscribe("recorder/status", self._on_recorder)
         for node in BEATING:
-            self.subscribe(heartbeat_topic(node), partial(self._on_beat, node), newest=True)
+            self.subscribe(heartbeat_topic(node), partial(self._on_beat, node), depth=1)
         for camera in CAMERAS:
             on_image = partial(self._on_image, camera_node(camera))
-            self.subscribe(info_topic(camera), on_image, newest=True)
+            self.subscribe(info_topic(camera), on_image, depth=1)
         self.subscribe("arm/time", self._on_time, depth=TIMES_KEPT)  # last: after the signs
         self.create_service(Trigger, "~/stop", self._on_stop)
         self.create_service(Trigger, "~/clear", self._on_clear)

@@ -59,7 +59,7 @@ class TwinNode(GraphNode):
         self.subscribe("safety/status", self._on_status)
         self._beat = self.heartbeat()
         for node in set(BEATING) - {self.get_name()}:
-            self.subscribe(heartbeat_topic(node), partial(self._on_beat, node), newest=True)
+            self.subscribe(heartbeat_topic(node), partial(self._on_beat, node), depth=1)
         self.subscribe("arm/state", self._on_state)
 
     def _on_reset(

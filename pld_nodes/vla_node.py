@@ -68,7 +68,7 @@ class VlaNode(GraphNode):
             self.subscribe(
                 image_topic(camera),
                 lambda msg, camera=camera: self._on_image(camera, msg),
-                newest=True,
+                depth=1,
             )
         self.subscribe("arm/state", self._on_state)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+PASSING = ("UDP receive", "connection got interrupted")
+
 
 class Ended(Exception):  # noqa: N818
     """The robot ended the motion; `names` are its errors."""
@@ -23,9 +25,6 @@ def error_names(errors: Any) -> tuple[str, ...]:
     """Names of the errors that a franky Errors object says are there."""
     names = [name for name in dir(type(errors)) if not name.startswith("_")]
     return tuple(name for name in names if getattr(errors, name) is True)
-
-
-PASSING = ("UDP receive", "connection got interrupted")
 
 
 def is_passing(error: BaseException) -> bool:

@@ -108,20 +108,19 @@ class GraphNode(Node):
         callback: Callable[..., None],
         *,
         raw: bool = False,
-        depth: int = 1,
-        newest: bool = False,
+        depth: int | None = None,
         on_silence: Callable[[], None] | None = None,
     ) -> Subscription[Any]:
-        """A subscription to a topic that the table lets this node read; `depth` at least.
+        """A subscription to a topic that the table lets this node read.
 
-        `newest`: of the messages that wait for a busy node only the newest is handed over.
+        `depth` of the messages that wait for a busy node are kept, with 1 only the newest; the
+        table's number unless said.
         `on_silence` is called when the middleware misses a message or the writer's sign of life.
         """
         row = graph.topic(name)
         if name not in graph.read_by(self.get_name()):
             raise ConfigError(f"{self.get_name()} may not read {name!r}: it is not in its row")
-        kept = 1 if newest else max(row.qos.depth, depth)
-        qos = dataclasses.replace(row.qos, depth=kept)
+        qos = row.qos if depth is None else dataclasses.replace(row.qos, depth=depth)
         return self.create_subscription(
             message_class(row.type),
             name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -88,9 +88,8 @@ def beside(kind: type[GraphNode], answers: str, *parameters: str) -> Iterator[Be
     with domain_id() as domain:
         rclpy.init(args=arguments, domain_id=domain)
         try:
-            rig = Beside(kind, answers)
-            yield rig
-            rig.close()
+            with closing(Beside(kind, answers)) as rig:
+                yield rig
         finally:
             rclpy.shutdown()
 
