@@ -107,7 +107,7 @@ def info_topic(camera: str) -> str:
 
 
 def heartbeat_topic(node: str) -> str:
-    """Where a node of BEATING tells the control steps that it has worked on."""
+    """Where a node of BEATING tells the safety node the control steps that it has worked on."""
     return f"{node}/heartbeat"
 
 
@@ -128,12 +128,11 @@ def _camera_topics(camera: str) -> tuple[Topic, ...]:
 
 
 def _heartbeat(node: str) -> Topic:
-    kind = "std_msgs/msg/UInt64"
-    readers = ("safety_node",) if node == "twin_node" else ("safety_node", "twin_node")
-    return Topic(heartbeat_topic(node), kind, node, readers, qos=STREAM, recorded=False)
+    return Topic(heartbeat_topic(node), STEP, node, ("safety_node",), qos=STREAM, recorded=False)
 
 
 PLD = "pld_interfaces/msg"
+STEP = "std_msgs/msg/UInt64"
 TIME = "builtin_interfaces/msg/Time"
 TOPICS: tuple[Topic, ...] = (
     *(topic for camera in CAMERAS for topic in _camera_topics(camera)),
@@ -169,6 +168,7 @@ TOPICS: tuple[Topic, ...] = (
         ("twin_node",),
         STREAM,
     ),
+    Topic("safety/attended", STEP, "safety_node", ("twin_node",), (), STREAM, recorded=False),
     Topic(
         "episode",
         f"{PLD}/EpisodeStatus",

@@ -71,6 +71,7 @@ class SafetyNode(GraphNode):
         self._commands = self._holds = 0
         self._publish = self.publisher("arm/command").publish
         self._publish_status = self.publisher("safety/status").publish
+        self._publish_attended = self.publisher("safety/attended").publish
         self.subscribe("arbitrator/choice", self._on_choice)
         self.subscribe("arm/state", self._on_state)
         self.subscribe("recorder/status", self._on_recorder)
@@ -156,7 +157,13 @@ class SafetyNode(GraphNode):
         self._note("recording_failed", present=msg.state == RecorderStatus.FAILED)
 
     def _on_beat(self, node: str, msg: UInt64) -> None:
-        self._beats = self._beats.on_beat(node, int(msg.data))
+        """The twin waits for what is known here of the nodes beside the arm.
+
+        A sign goes to one reader after the other, and a busy machine takes long in between.
+        """
+        before, self._beats = self._beats, self._beats.on_beat(node, int(msg.data))
+        if self._beats.attended != before.attended:
+            self._publish_attended(UInt64(data=self._beats.attended))
 
     def _on_image(self, node: str, msg: CameraInfo) -> None:
         stamp_ns = messages.nanoseconds(msg.header.stamp)

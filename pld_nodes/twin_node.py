@@ -1,12 +1,12 @@
 """The twin's side of the graph: lays the scene, and attends to the arm, where a lab has people.
 
-It also tells the twin how far the nodes beside the arm have come: robot time waits for them.
+It also tells the twin how far the nodes beside the arm have come, as the safety node knows it:
+robot time waits for them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -23,7 +23,6 @@ from pld.twin.attendance import Attendance
 from pld.twin.control import ControlClient
 from pld.twin.observer import TwinObserver
 from pld.types import ControlMode
-from pld_nodes.graph import BEATING, heartbeat_topic
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import GraphNode, run_node
 
@@ -58,8 +57,7 @@ class TwinNode(GraphNode):
         self._unattended = config.unattended
         self.subscribe("safety/status", self._on_status)
         self._beat = self.heartbeat()
-        for node in set(BEATING) - {self.get_name()}:
-            self.subscribe(heartbeat_topic(node), partial(self._on_beat, node), depth=1)
+        self.subscribe("safety/attended", self._on_attended, depth=1)
         self.subscribe("arm/state", self._on_state)
 
     def _on_reset(
@@ -76,8 +74,8 @@ class TwinNode(GraphNode):
     def _on_status(self, msg: SafetyStatus) -> None:
         self._latched = tuple(msg.latched)
 
-    def _on_beat(self, node: str, msg: UInt64) -> None:
-        self._attendance = self._attendance.on_told(node, int(msg.data))
+    def _on_attended(self, msg: UInt64) -> None:
+        self._attendance = self._attendance.on_attended(int(msg.data))
         self._confirm()
 
     def _confirm(self) -> None:
@@ -88,8 +86,7 @@ class TwinNode(GraphNode):
     def _on_state(self, msg: ArmState) -> None:
         self._beat(msg.step)
         t_ns = messages.nanoseconds(msg.header.stamp)
-        attendance = self._attendance.on_state(msg.step, t_ns)
-        self._attendance = attendance.on_told(self.get_name(), msg.step)
+        self._attendance = self._attendance.on_state(msg.step, t_ns)
         self._confirm()
         if t_ns - self._reported_ns >= REPORT_NS:
             self._reported_ns = t_ns

@@ -66,6 +66,11 @@ class Heartbeats:
         """`name` has done its work of a control step."""
         return replace(self, heard={**self.heard, name: step})
 
+    @property
+    def attended(self) -> int:
+        """The newest control step that all who ever spoke have worked on; -1: nobody spoke."""
+        return min(self.heard.values(), default=-1)
+
     def silent(self, t_ns: int) -> tuple[str, ...]:
         """Names that owe a sign at `t_ns`, in alphabetical order."""
         due = [step for step, at_ns in self.begun if t_ns - at_ns > self.within_ns]

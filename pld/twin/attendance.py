@@ -10,25 +10,25 @@ KEPT = 8
 
 @dataclass(frozen=True)
 class Attendance:
-    """The last control steps with their robot times [ns], and the newest that each node told.
+    """The last control steps with their robot times [ns], and the newest that all have worked on.
 
-    Topics are not ordered: a node may tell a step before its state is known here.
+    Topics are not ordered: a step may have been worked on before its state is known here.
     """
 
     steps_ns: Mapping[int, int] = field(default_factory=dict)
-    told: Mapping[str, int] = field(default_factory=dict)
+    attended: int = -1
 
     def on_state(self, step: int, t_ns: int) -> Attendance:
         """Control step `step` began at `t_ns`."""
         known = [*self.steps_ns.items(), (step, t_ns)][-KEPT:]
         return replace(self, steps_ns=dict(known))
 
-    def on_told(self, name: str, step: int) -> Attendance:
-        """`name` has worked on control step `step`."""
-        return replace(self, told={**self.told, name: step})
+    def on_attended(self, step: int) -> Attendance:
+        """All have worked on control step `step`."""
+        return replace(self, attended=step)
 
     @property
     def done_ns(self) -> int | None:
-        """When the newest step began that all who ever spoke have worked on; None: not known."""
-        worked = [step for step in self.steps_ns if step <= min(self.told.values(), default=-1)]
+        """When the newest step began that all have worked on; None: not known."""
+        worked = [step for step in self.steps_ns if step <= self.attended]
         return self.steps_ns[max(worked)] if worked else None

@@ -319,6 +319,28 @@ def test_nobody_is_missed_while_no_command_moves_the_arm_nor_for_a_reset(beside:
         assert beside.wait(lambda: not beside.turn(**TRACKING).hold)
 
 
+def test_who_waits_for_the_nodes_beside_the_arm_is_told_the_step_that_all_worked_on(
+    beside: Beside,
+) -> None:
+    attended: list[int] = []
+    qos = qos_profile(graph.topic("safety/attended").qos)
+    told = beside.node.create_subscription(
+        UInt64, "safety/attended", lambda msg: attended.append(msg.data), qos
+    )
+    beside.turn(**TRACKING)
+    step = beside.state.step
+    with silent_node(beside, "recorder_node"), silent_node(beside, "reward_node"):
+        assert beside.wait(lambda: attended[-1:] == [step])
+        beside.turn(**TRACKING)
+        with beside.other(UInt64, graph.heartbeat_topic("recorder_node")) as beat:
+            beat.publish(UInt64(data=step + 1))
+            assert not beside.wait(lambda: step + 1 in attended, 0.3)
+        with beside.other(UInt64, graph.heartbeat_topic("reward_node")) as beat:
+            beat.publish(UInt64(data=step + 1))
+            assert beside.wait(lambda: step + 1 in attended)
+    beside.node.destroy_subscription(told)
+
+
 def test_a_camera_that_falls_silent_holds_the_arm_until_its_next_image(beside: Beside) -> None:
     with beside.other(CameraInfo, graph.info_topic("wrist")) as camera:
         taken_ns = beside.state.t_ns

@@ -249,6 +249,16 @@ def test_a_sign_for_every_step_is_owed_within_a_time() -> None:
     assert later.silent(146) == ("a", "b", "c")
 
 
+def test_the_slowest_of_those_who_spoke_says_which_step_is_attended() -> None:
+    beats = Heartbeats(45)
+    assert beats.attended == -1
+    beats = beats.on_beat("a", 7)
+    assert beats.attended == 7
+    beats = beats.on_beat("b", 6).on_beat("a", 8)
+    assert beats.attended == 6
+    assert beats.on_beat("b", 9).attended == 8
+
+
 @pytest.mark.parametrize("within_ns", [45, 90, 1000])
 def test_nothing_is_owed_for_steps_that_did_not_begin(within_ns: int) -> None:
     beats = Heartbeats(within_ns).on_state(1, 0).on_beat("a", 1)

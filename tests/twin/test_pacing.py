@@ -138,17 +138,16 @@ def test_who_follows_the_steps_and_hangs_costs_one_grace_in_all() -> None:
     assert watch.peers["nodes"].silences == 1
 
 
-def test_the_slowest_node_says_how_far_all_have_come() -> None:
+def test_the_newest_step_that_all_worked_on_says_how_far_they_have_come() -> None:
     came = Attendance()
     assert came.done_ns is None
-    came = came.on_state(7, 700).on_told("twin_node", 7)
-    assert came.done_ns == 700
-    came = came.on_told("recorder_node", 6)
+    came = came.on_state(7, 700)
     assert came.done_ns is None
-    came = came.on_told("recorder_node", 7).on_state(8, 800).on_told("twin_node", 8)
+    assert came.on_attended(6).done_ns is None
+    came = came.on_attended(7).on_state(8, 800)
     assert came.done_ns == 700
-    assert came.on_told("recorder_node", 8).done_ns == 800
-    assert came.on_told("recorder_node", 9).done_ns == 800
+    assert came.on_attended(8).done_ns == 800
+    assert came.on_attended(9).done_ns == 800
 
 
 def test_a_silent_client_costs_one_grace_and_then_nothing() -> None:
