@@ -28,6 +28,10 @@ RoundOption = Annotated[int, typer.Option("--round", help="Round of the run, fro
 RateOption = Annotated[
     float | None, typer.Option(help="Control rate [Hz]; default: the run's, else 10.")
 ]
+DemonstratedInOption = Annotated[
+    str | None,
+    typer.Option(help="Region that is demonstrated, such as centre; default: the run's or task's."),
+]
 
 
 @contextmanager
@@ -60,6 +64,9 @@ def opened(
     )
     if check is not None:
         check(config)
+    if config.demonstrated_in:
+        for name in config.tasks:
+            TwinWorld(name, config.rate_hz).starting_in(config.demonstrated_in)
     meter = RichMeter()
     try:
         with meter:
@@ -84,6 +91,7 @@ def flywheel(
     episodes: EpisodesOption = None,
     controls: Annotated[str, typer.Option(help="none, all, or names by comma.")] = "none",
     *,
+    demonstrated_in: DemonstratedInOption = None,
     rate_hz: RateOption = None,
     run: RunOption = None,
     json_file: JsonOption = None,
@@ -99,6 +107,7 @@ def flywheel(
         rounds=rounds,
         specialists=specialists,
         evaluation_episodes=episodes,
+        demonstrated_in=demonstrated_in,
         rate_hz=rate_hz,
     ) as wheel:
         wheel.turn()

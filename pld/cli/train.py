@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pld.cli.flywheel import (
+    DemonstratedInOption,
     JsonOption,
     RateOption,
     RoundOption,
@@ -30,12 +31,20 @@ def base(
     demonstrations: Annotated[
         int | None, typer.Option(help="Per task; default: the run's, else as the task needs.")
     ] = None,
+    demonstrated_in: DemonstratedInOption = None,
     rate_hz: RateOption = None,
     run: RunOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Collect scripted demonstrations and train the built-in VLA on them."""
-    with opened(task, seed, run, rate_hz=rate_hz, demonstrations=demonstrations) as wheel:
+    with opened(
+        task,
+        seed,
+        run,
+        demonstrations=demonstrations,
+        demonstrated_in=demonstrated_in,
+        rate_hz=rate_hz,
+    ) as wheel:
         wheel.base()
         finish(wheel, json_file)
 

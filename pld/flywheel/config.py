@@ -73,7 +73,8 @@ class FlywheelConfig:
     """One run: `tasks` share one language-conditioned base; each gets its own specialist.
 
     `demonstrations` and `probing_episodes` of 0 and `distill_sft` None are as TASK_SETTINGS says.
-    Scripted demonstrations train the base for `base_sft.steps` a task.
+    Scripted demonstrations train the base for `base_sft.steps` a task. All of them, the controls'
+    too, begin in the region `demonstrated_in`; with None where the task says.
     The first `specialists` rounds train a specialist over the newest policy; later ones keep the
     last. The first round rolls the base with a takeover after U[0, probing_alpha * T] steps, later
     ones the newest policy after U[0, later_probing_alpha * T]: a distilled policy goes wrong late,
@@ -93,6 +94,7 @@ class FlywheelConfig:
     seed: int = 0
     rounds: int = 2
     demonstrations: int = 0
+    demonstrated_in: str | None = None
     probing_episodes: int = 0
     probing_tries: int = 8
     probing_alpha: float = 0.6

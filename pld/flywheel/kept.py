@@ -12,8 +12,15 @@ from pld.flywheel.config import FlywheelConfig
 from pld.flywheel.stages import POLICY_FILE
 
 CONFIG_FILE = "config.json"
-KEPT = ("rounds", "specialists", "rate_hz", "evaluation_episodes", "demonstrations")
-FIXED = ("tasks", "seed", "rate_hz")
+KEPT = (
+    "rounds",
+    "specialists",
+    "rate_hz",
+    "evaluation_episodes",
+    "demonstrations",
+    "demonstrated_in",
+)
+FIXED = ("tasks", "seed", "rate_hz", "demonstrated_in")
 
 
 def kept_settings(folder: Path) -> dict[str, Any]:

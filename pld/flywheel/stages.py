@@ -39,10 +39,18 @@ StageWork = Work
 
 
 def collect_demonstrations(
-    folder: Path, world: World, seeds: Sequence[int], wanted: int, meter: Meter
+    folder: Path,
+    world: World,
+    seeds: Sequence[int],
+    wanted: int,
+    meter: Meter,
+    region: str | None = None,
 ) -> dict[str, Any]:
-    """Successful episodes of the scripted demonstrator, from the starts that people choose."""
-    shown = world.demonstrated()
+    """Successful episodes of the scripted demonstrator, from the starts that people choose.
+
+    With `region`, all of them begin there.
+    """
+    shown = world.demonstrated(region)
     cast = Cast(shown.demonstrator())
     meter.begin(f"{world.task}: demonstrations", wanted)
     collected = collect_successes(

@@ -99,12 +99,14 @@ class Flywheel:
 
     def demonstrate(self, name: str, task: str, wanted: int, seeds: range) -> None:
         """A stage of scripted demonstrations under any name, for the base and for controls."""
+        region = self.config.demonstrated_in
+        settings = {"wanted": wanted, "first": seeds[0]} | ({"region": region} if region else {})
         self.stage(
             name,
-            {"wanted": wanted, "first": seeds[0]},
+            settings,
             [],
             lambda folder: stages.collect_demonstrations(
-                folder, self.world(task), seeds, wanted, self.meter
+                folder, self.world(task), seeds, wanted, self.meter, region
             ),
         )
 

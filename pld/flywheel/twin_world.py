@@ -58,10 +58,12 @@ class TwinWorld:
         """Region of the current start."""
         return self.robot.region
 
-    def demonstrated(self) -> TwinWorld:
-        """The same task on the starts that it is demonstrated from."""
-        region = task_named(self.task).demonstrated
-        return TwinWorld(self.task, self.rate_hz, self._limits, region)
+    def demonstrated(self, region: str | None = None) -> TwinWorld:
+        """The same task with the starts that it is demonstrated from: in `region`, or its own."""
+        if region is not None:
+            return self.starting_in(region)
+        own = task_named(self.task).demonstrated
+        return TwinWorld(self.task, self.rate_hz, self._limits, own)
 
     def starting_in(self, region: str) -> TwinWorld:
         """The same task with every start in `region`."""

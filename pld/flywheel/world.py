@@ -37,8 +37,11 @@ class World(Protocol):
     def region(self) -> str:
         """Name of the region in which this episode started."""
 
-    def demonstrated(self) -> World:
-        """The same task with the starts that it is demonstrated from."""
+    def demonstrated(self, region: str | None = None) -> World:
+        """The same task with the starts that it is demonstrated from: in `region`, or its own.
+
+        Raises ConfigError that lists the regions.
+        """
 
     def starting_in(self, region: str) -> World:
         """The same task with every start in `region`; raises ConfigError that lists the regions."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from pld.base_policy.protocol import BasePolicy
 from pld.contract import CAMERAS, ActionSpec
-from pld.errors import RobotError
+from pld.errors import ConfigError, RobotError
 from pld.safety.filter import filter_choice
 from pld.safety.limits import SafetyLimits
 from pld.types import ArmState, Array, CameraImage, Choice, Command, Observation, Pose
@@ -107,10 +107,12 @@ class PointWorld:
     def region(self) -> str:
         return "left" if self.robot.goal_m < 0.5 else "right"
 
-    def demonstrated(self) -> PointWorld:
-        return self
+    def demonstrated(self, region: str | None = None) -> PointWorld:
+        return self.starting_in(region) if region else self
 
     def starting_in(self, region: str) -> PointWorld:
+        if region not in ("left", "right"):
+            raise ConfigError.unknown(f"region of {self.task}", region, ("left", "right"))
         world = PointWorld(self.task)
         world.robot.side = region
         return world

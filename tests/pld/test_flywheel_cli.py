@@ -156,6 +156,26 @@ def test_a_policy_is_evaluated_in_one_region(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_a_run_is_demonstrated_in_one_region_and_keeps_it(tmp_path: Path) -> None:
+    words = ["base", "--seed", "1", "--run", str(tmp_path / "run")]
+    said = refusal(train.app, *words, "--demonstrated-in", "middle")
+    assert "region" in said
+    assert "'middle'" in said
+    assert "left, right" in said
+    assert not (tmp_path / "run").exists()
+    there = [*words, "--demonstrated-in", "left"]
+    assert RUNNER.invoke(train.app, there, catch_exceptions=False).exit_code == 0
+    stages_of = {s["name"]: s for s in read_json(tmp_path / "run" / "summary.json")["stages"]}
+    shown = stages_of[f"demonstrations/{TASK}"]["figures"]
+    assert set(shown["regions"]) == {"left"}
+    assert RUNNER.invoke(train.app, words, catch_exceptions=False).exit_code == 0
+    assert read_json(tmp_path / "run" / "config.json")["demonstrated_in"] == "left"
+    assert "holds a run with demonstrated_in 'left', not 'right'" in refusal(
+        train.app, *words, "--demonstrated-in", "right"
+    )
+
+
+@pytest.mark.usefixtures("small")
 def test_a_run_keeps_its_rate_and_an_older_one_has_the_rate_of_its_weights(tmp_path: Path) -> None:
     words = ["base", "--seed", "1", "--run", str(tmp_path)]
     RUNNER.invoke(train.app, words, catch_exceptions=False)
