@@ -86,7 +86,8 @@ class Errands:
     def _on_arm_asked(self, future: Future[Trigger.Response]) -> None:
         answer = future.result()
         if not answer.success:
-            self._log.warning(f"{self._asked.value} refused: {answer.message}")
+            words = f"{self._asked.value} refused: {answer.message}"
+            self._log.warning(words, throttle_duration_sec=1.0)
             self._asked = Want.NOTHING
 
     def _on_scene_reset(self, future: Future[ResetScene.Response]) -> None:

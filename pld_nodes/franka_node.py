@@ -31,7 +31,8 @@ from pld_nodes.ros.images import color_frame
 from pld_nodes.ros.node import EXIT_FAILED, GraphNode, run_node, sequence_of
 
 COMMANDS = "arm/command"
-FOREIGN = "foreign_command"
+FOREIGN, SAFETY_SILENT = "foreign_command", "safety_silent"
+SAFETY_SILENT_S = 1.0  # of control steps that were told: safety answers each of them
 TIME_EVERY_NS = 8_000_000
 FRAMES = {"O": messages.BASE_FRAME, "EE": messages.EE_FRAME}
 
@@ -71,7 +72,7 @@ class FrankaNode(GraphNode):
         self._request: Callable[[], None] | None = None
         self._halted, self._withheld = False, ""
         self._source, self._order = SingleSource(), CommandOrder()
-        self._newest_step = 0
+        self._newest_step = self._unanswered = 0
         self._stop = threading.Event()
         self._publish_state = self.publisher("arm/state").publish
         self._publish_time = self.publisher("arm/time").publish
@@ -119,6 +120,7 @@ class FrankaNode(GraphNode):
 
     def _tell(self, arm: ArmState) -> None:
         self._newest_step = arm.step
+        self._unanswered += 1
         if self.count_publishers(COMMANDS) > 1:
             self._arm.latch(FOREIGN, f"{COMMANDS} has more than one publisher")
         self._publish_state(messages.arm_state_to_msg(arm))
@@ -158,6 +160,7 @@ class FrankaNode(GraphNode):
 
     def _on_safety(self, msg: SafetyStatus) -> None:
         """A latched stop ends a reset on its way, and keeps the next one from beginning."""
+        self._unanswered = 0
         self._withheld = reset_withheld_by(msg.latched)
         if self._withheld:
             self._arm.abort(self._withheld)
@@ -178,7 +181,12 @@ class FrankaNode(GraphNode):
             raise RobotError(f"not begun: {refusal}")
 
     def _tell_busy(self, arm: ArmState) -> None:
+        """Tell of a reset or grasp under way, and end it where it might not begin any more."""
         self._tell(replace(arm, control_mode=ControlMode.RESETTING))
+        if self._safety_is_silent():
+            self._arm.latch(SAFETY_SILENT, "no stop would be heard")
+        elif refusal := self._refusal():
+            self._arm.abort(refusal)
 
     def _recover(self) -> None:
         self._source, self._order = SingleSource(), CommandOrder()
@@ -219,7 +227,12 @@ class FrankaNode(GraphNode):
             return f"latched: {', '.join(self._arm.fault)}; call {RECOVER}"
         if self._withheld:
             return f"safety holds the arm: {self._withheld}; call {CLEAR}"
+        if self._safety_is_silent():
+            return "safety_node does not answer; start the run anew"
         return "the run ends" if self._halted else ""
+
+    def _safety_is_silent(self) -> bool:
+        return self._unanswered > SAFETY_SILENT_S * self._arm.config.rate_hz
 
     def _busy(self) -> str:
         """Why a reset or grasp would come in between; empty when it would not."""

@@ -96,6 +96,7 @@ class Supervisor:
                 if not child.running():
                     return self._on_exit(child)
             time.sleep(POLL_S)
+        self._halt()
         note_termination(self.run_dir, "shutdown", "interrupted")
         return 130
 

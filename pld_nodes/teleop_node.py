@@ -117,7 +117,7 @@ class TeleopNode(GraphNode):
         if self._told_step >= msg.step:
             return
         fresh = _now_s() - self._read_s <= STALE_S
-        reading = self._reading if fresh else Reading()
+        reading = self._reading if fresh else None
         dt_s = 0.0 if before is None else (_stamp_ns(msg) - _stamp_ns(before)) / 1e9
         shaped = self._shaper.shape(reading, min(max(dt_s, 0.0), LONGEST_DT_S), msg.gripper_open)
         self._tell(int(msg.step), shaped)

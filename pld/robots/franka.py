@@ -81,11 +81,9 @@ class FrankaArm(TrackingArm):
         """
         if gripper not in GRIPPER_MODES:
             raise ConfigError.unknown("gripper mode", gripper, GRIPPER_MODES)
-        if self.fault:
-            raise RobotError(f"cannot reset while {self._fault_text()} is latched; recover first")
-        link = self._connected()
         with self._lock:
-            self._begin()
+            self._begin("reset")
+            link = self._connected()
             self._watcher(None)
         try:
             self._go_home(link, gripper, on_state)
@@ -100,9 +98,12 @@ class FrankaArm(TrackingArm):
             self._recovery.completed_reset()
             return self._state()
 
-    def _begin(self) -> None:
+    def _begin(self, what: str) -> None:
         """A reset or grasp begins: no command moves the arm until it has ended."""
         with self._lock:
+            if self.fault:
+                fault = self._fault_text()
+                raise RobotError(f"cannot {what} while {fault} is latched; recover first")
             self._mode, self._aborted = ControlMode.RESETTING, ""
             self._clock.disarm()
 
@@ -133,10 +134,8 @@ class FrankaArm(TrackingArm):
 
         Raises RobotError when a fault is latched or comes meanwhile, AbortedError when stopped.
         """
-        if self.fault:
-            raise RobotError(f"cannot grasp while {self._fault_text()} is latched; recover first")
         self.hold()
-        self._begin()
+        self._begin("grasp")
         try:
             self._drive_gripper("close", on_state)
         finally:
@@ -165,7 +164,7 @@ class FrankaArm(TrackingArm):
                 self._latch_from(error)
                 raise RobotError(f"recovery failed: {error}; check the robot") from error
             self._start_tracking()
-            self.fault = ()
+            self.fault, self._mode = (), ControlMode.HOLDING
             return self._state()
 
     def close(self) -> None:
@@ -220,7 +219,7 @@ class FrankaArm(TrackingArm):
             self._latch_from(error)
             raise RobotError(f"tracking did not start: {error}; recover first") from error
         self._reference = normalised(self._reading.O_T_EE)
-        self._mode = ControlMode.HOLDING
+        self._mode = ControlMode.FAULT if self.fault else ControlMode.HOLDING
         self._clock.rebase()
 
     def _drive_gripper(self, mode: str, on_state: OnState | None) -> None:
@@ -258,8 +257,7 @@ class FrankaArm(TrackingArm):
             if self._is(done):
                 break
             state = self.wait_step() if on_state else self._quiet_step()
-            if self.fault:
-                raise RobotError(f"{self._fault_text()} while trying to {what}; recover first")
+            self._check_fault(what)
             if on_state:
                 on_state(state)
             began_ns = began_ns or state.t_ns
@@ -272,8 +270,13 @@ class FrankaArm(TrackingArm):
         with self._lock:
             return done()
 
+    def _check_fault(self, what: str) -> None:
+        if self.fault:
+            raise RobotError(f"{self._fault_text()} while trying to {what}; recover first")
+
     def _check_aborted(self, what: str) -> None:
-        if self._aborted and not self.fault:
+        self._check_fault(what)
+        if self._aborted:
             raise AbortedError(f"stopped while trying to {what}: {self._aborted}; the arm holds")
 
     def _quiet_step(self) -> ArmState:

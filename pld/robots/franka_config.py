@@ -23,6 +23,7 @@ RECOVERABLE = (
     "robot_time_stopped",
     "motion_ended",
     "foreign_command",
+    "safety_silent",
 )
 
 

@@ -84,8 +84,13 @@ class Shaper:
         """The (7,) action; without the deadman no motion."""
         return np.concatenate([self.motion if self.held else np.zeros(6), [self.gripper]])
 
-    def shape(self, reading: Reading, dt_s: float, gripper_open: float) -> Shaper:
-        """After `reading`, `dt_s` after the last; `gripper_open` is the arm's last command."""
+    def shape(self, reading: Reading | None, dt_s: float, gripper_open: float) -> Shaper:
+        """After `reading`, `dt_s` after the last; `gripper_open` is the arm's last command.
+
+        None: the device said nothing, which is no sign that its deadman is free.
+        """
+        if reading is None:
+            return self.released(gripper_open)
         deflection = np.concatenate([reading.translation, reading.rotation])
         usable = deflection.shape == (6,) and bool(np.all(np.isfinite(deflection)))
         if not (reading.deadman and self.armed and usable):

@@ -358,6 +358,19 @@ def test_an_arm_that_was_stopped_is_not_sent_home_until_the_stop_is_cleared(worl
     world._repeat(lambda: world._resets == resets + 1, ArmState.HOLDING)
 
 
+def test_what_a_person_stopped_is_no_failure_of_the_policy(tmp_path: Path) -> None:
+    with running(tmp_path, "horizon_s:=1.0") as world:
+        world.policy_step()
+        world.safety("operator_stop")
+        for _ in range(30):
+            world.policy_step()
+        assert world.status.state == EpisodeStatus.RUNNING
+        world.safety()
+        for _ in range(30):
+            world.policy_step()
+        assert world.status.termination_reason == "horizon"
+
+
 def test_two_operators_at_a_time_move_nothing_until_one_is_gone(world: World) -> None:
     world.human_step()
     row = graph.topic("teleop/action")

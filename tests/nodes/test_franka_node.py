@@ -18,6 +18,7 @@ from pld_nodes.ros import environment
 environment.prepare()
 
 import rclpy  # noqa: E402
+from pld_interfaces.msg import ArmState as ArmStateMsg  # noqa: E402
 from pld_interfaces.msg import SafetyStatus  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
@@ -44,7 +45,7 @@ class DriverStandIn:
         self._arm.reset()
 
     def wait_step(self, on_time: Callable[[int], None] = lambda _: None) -> ArmState:
-        time.sleep(0.005)
+        time.sleep(1.0 / self.config.rate_hz)
         on_time(self._arm.t_ns)
         if self.fails:
             raise ZeroDivisionError("something nobody thought of")
@@ -52,12 +53,13 @@ class DriverStandIn:
 
     def reset(self, gripper: str, on_state: Callable[[ArmState], None]) -> ArmState:
         self.resets, self.mode = self.resets + 1, ControlMode.RESETTING
-        self.over.wait(20.0)
-        self.mode = ControlMode.HOLDING
+        while not self.over.is_set() and not self.fault:
+            on_state(self.wait_step())
+        self.mode = ControlMode.FAULT if self.fault else ControlMode.HOLDING
         return self.wait_step()
 
     def abort(self, reason: str) -> None:
-        if self.mode is ControlMode.RESETTING:
+        if self.mode is ControlMode.RESETTING and not self.aborted:
             self.aborted.append(reason)
             self.over.set()
 
@@ -72,7 +74,7 @@ class DriverStandIn:
 
 
 class Rig:
-    """The node, and somebody beside it who plays safety."""
+    """The node, and somebody beside it who plays safety and answers each state."""
 
     def __init__(self, domain: int) -> None:
         parameters = ("robot_ip:=127.0.0.1", f"arm_config:={run.resolve(ARM_CONFIG)}")
@@ -82,10 +84,16 @@ class Rig:
         self.beside = rclpy.create_node("beside")
         row = graph.topic("safety/status")
         self._status = self.beside.create_publisher(SafetyStatus, row.name, qos_profile(row.qos))
+        self._latched: list[str] = []
+        self.answers = True
+        states = graph.topic("arm/state")
+        self.beside.create_subscription(
+            ArmStateMsg, states.name, self._on_state, qos_profile(states.qos)
+        )
         self.executor = SingleThreadedExecutor()
         for node in (self.node, self.beside):
             self.executor.add_node(node)
-        self.until(lambda: self._status.get_subscription_count() > 0)
+        self.until(lambda: self.heard)
 
     @property
     def arm(self) -> DriverStandIn:
@@ -97,8 +105,17 @@ class Rig:
             assert time.monotonic() < end
             self.executor.spin_once(timeout_sec=0.01)
 
+    @property
+    def heard(self) -> bool:
+        """Whether the driver has safety's answer to a recent state."""
+        return self.node._unanswered < 3
+
+    def _on_state(self, _: ArmStateMsg) -> None:
+        if self.answers:
+            self._status.publish(SafetyStatus(latched=self._latched))
+
     def safety(self, *latched: str) -> None:
-        self._status.publish(SafetyStatus(latched=list(latched)))
+        self._latched = list(latched)
         wanted = latched[0] if latched and latched != ("left_workspace",) else ""
         self.until(lambda: self.node._withheld == wanted)
 
@@ -139,6 +156,35 @@ def test_a_stop_ends_a_reset_on_its_way(rig: Rig) -> None:
     assert (again.success, again.message) == (False, "another reset or grasp is under way")
     rig.safety("operator_stop")
     assert rig.arm.aborted == ["operator_stop"]
+
+
+def test_beside_a_safety_node_that_does_not_answer_no_reset_begins(rig: Rig) -> None:
+    rig.answers = False
+    rig.until(rig.node._safety_is_silent)
+    refused = rig.reset()
+    assert not refused.success
+    assert refused.message == "safety_node does not answer; start the run anew"
+    rig.answers = True
+    rig.until(lambda: rig.heard)
+    assert rig.reset().success
+    assert not rig.arm.fault
+
+
+def test_a_safety_node_that_falls_silent_ends_a_reset_and_the_operator_recovers(rig: Rig) -> None:
+    assert rig.reset().success
+    rig.until(lambda: rig.arm.mode is ControlMode.RESETTING)
+    rig.answers = False
+    rig.until(lambda: rig.arm.mode is ControlMode.FAULT)
+    assert rig.arm.fault == ("safety_silent",)
+    assert rig.arm.fault[0] in FrankaConfig().recoverable
+
+
+def test_a_reset_that_began_as_a_stop_came_ends(rig: Rig) -> None:
+    rig.node._check_allowed = lambda: None
+    assert rig.reset().success
+    rig._latched, rig.node._withheld = ["operator_stop"], "operator_stop"
+    rig.until(lambda: rig.arm.mode is ControlMode.HOLDING and rig.arm.resets == 1)
+    assert "operator_stop" in rig.arm.aborted[0]
 
 
 def test_an_arm_that_left_its_box_may_go_home(rig: Rig) -> None:

@@ -76,6 +76,29 @@ def test_a_death_ends_the_run_and_leaves_its_reason_for_the_recorder(tmp_path: P
     assert note == {"reason": "node_lost:vla_node", "how": "SIGKILL"}
 
 
+def test_an_interrupted_run_lets_the_driver_hold_before_anybody_ends(tmp_path: Path) -> None:
+    says = (
+        "import signal, sys, time; "
+        "signal.signal(signal.SIGUSR1, lambda *_: print('halted', flush=True)); "
+        "signal.signal(signal.SIGINT, lambda *_: sys.exit(print('ended', flush=True))); "
+        "print('up', flush=True); time.sleep(600); time.sleep(600)"
+    )
+    commands = {n: [sys.executable, "-c", says] for n in ("arbitrator_node", "franka_node")}
+    heard: list[tuple[str, str]] = []
+    run = supervisor(tmp_path, commands)
+
+    def hear(name: str, line: str) -> None:
+        heard.append((name, line.strip()))
+        if sum(said == "up" for _, said in heard) == len(commands):
+            run.stop_requested = True
+
+    run.say = hear
+    assert run.run() == 130
+    assert ("franka_node", "halted") in heard
+    assert heard.index(("franka_node", "halted")) < heard.index(("arbitrator_node", "ended"))
+    assert ("arbitrator_node", "halted") not in heard
+
+
 def test_a_process_that_ignores_being_asked_is_made_to_stop(tmp_path: Path, monkeypatch) -> None:
     from pld_nodes import supervisor as module
 

@@ -46,6 +46,14 @@ def test_a_deadman_that_is_down_from_the_start_counts_only_after_a_release() -> 
     assert push(held(shaper), np.ones(6)).held
 
 
+def test_a_device_that_says_nothing_does_not_show_its_deadman_released() -> None:
+    silent = push(Shaper(), np.ones(6)).shape(None, DT_S, 1.0)
+    assert not push(silent, np.ones(6)).held
+    lost = push(held(Shaper()), np.ones(6)).shape(None, DT_S, -1.0)
+    assert not lost.held
+    np.testing.assert_array_equal(lost.action, [0, 0, 0, 0, 0, 0, -1.0])
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_release(bad: float) -> None:
     shaper = push(held(Shaper()), np.ones(6))

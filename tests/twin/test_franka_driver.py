@@ -351,6 +351,39 @@ def test_a_fault_found_during_a_reset_stops_the_arm_there(arm: FrankaArm) -> Non
     assert arm.recover().control_mode is ControlMode.HOLDING
 
 
+@pytest.mark.parametrize("stage", ["_drive_gripper", "_retreat"])
+def test_a_fault_latched_as_a_stage_of_a_reset_ends_begins_no_motion(
+    arm: FrankaArm, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    arm.reset()
+    away = drive(arm, 30, towards(np.array([0.55, 0.10, 0.30])))[-1]
+    monkeypatch.setattr(arm, stage, lambda *_: arm.latch("foreign_command", "at the last moment"))
+    with pytest.raises(RobotError, match="foreign_command"):
+        arm.reset()
+    states = [arm.wait_step() for _ in range(20)]
+    assert all(s.control_mode is ControlMode.FAULT for s in states)
+    assert np.linalg.norm(states[-1].O_T_EE.p_m - away.O_T_EE.p_m) < 0.03
+    arm.recover()
+
+
+def test_an_arm_that_rests_after_an_abort_still_tells_of_a_fault(
+    arm: FrankaArm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm.reset()
+    rest = arm._rest
+
+    def latch_first(link: object) -> None:
+        arm.latch("foreign_command", "while it brakes")
+        rest(link)
+
+    monkeypatch.setattr(arm, "_rest", latch_first)
+    with pytest.raises(AbortedError):
+        arm.reset(on_state=lambda _: arm.abort("operator_stop"))
+    state = arm.wait_step()
+    assert (state.control_mode, state.errors) == (ControlMode.FAULT, ("foreign_command",))
+    assert arm.recover().control_mode is ControlMode.HOLDING
+
+
 def test_no_command_moves_the_arm_during_a_reset(arm: FrankaArm) -> None:
     arm.reset()
     low = drive(arm, 40, towards(np.array([0.50, 0.0, 0.05])))[-1]
