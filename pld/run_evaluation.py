@@ -19,12 +19,13 @@ from pld.run_folder import closed_folders
 def evaluation_of(run_dir: Path, name: str, policy_id: str, run_seed: int) -> Evaluation:
     """The labelled episodes of `run_dir` in the order of their seeds, as `name`.
 
-    Raises RecordingError when there are none, ConfigError when their seeds are not an evaluation's.
+    Those in which a person acted say nothing of a policy and are left out. Raises RecordingError
+    when there are none, ConfigError when their seeds are not an evaluation's.
     """
     results, tasks = [], set()
     for folder in closed_folders(run_dir):
         counted, verdict = outcome(folder), load_verdict(folder)
-        if counted == "unlabelled":
+        if counted == "unlabelled" or verdict.steps.interventions:
             continue
         tasks.add(verdict.task)
         results.append(

@@ -90,7 +90,7 @@ class ArbitratorNode(GraphNode):
         mode = ControlMode(msg.control_mode)
         if self._episode.index < 0:
             self._advance(begin(self._episode, self._t_ns))
-        halts = {"paused": paused, "latched": bool(self._latched)}
+        halts = {"paused": paused, "latched": bool(self._latched), "errors": msg.errors}
         self._run_if_recorded()
         self._advance(
             on_step(self._episode, self._t_ns, msg.step, mode, answered=answered, **halts)

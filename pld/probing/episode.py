@@ -6,6 +6,7 @@ shell calls the services that `Episode.wants` names and publishes the status.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -15,6 +16,18 @@ from pld.types import ControlMode, EpisodeState, Outcome
 
 ROBOT_FAULT, SAFETY_LATCHED = "robot_fault", "safety_latched"
 OPERATOR_AWAY = "operator_away"
+NOT_THE_POLICYS = frozenset(
+    {
+        "communication_constraints_violation",
+        "driver_failed",
+        "foreign_command",
+        "gripper_lost",
+        "network_lost",
+        "robot_time_stopped",
+        "safety_silent",
+    }
+)
+"""Faults of the arm that no action of a policy brings about."""
 NOTICE_STEPS = 2
 """Steps between the decision to run and the first step, so that everybody has heard of it."""
 
@@ -163,15 +176,20 @@ def on_step(
     answered: bool,
     paused: bool = False,
     latched: bool = False,
+    errors: Collection[str] = (),
 ) -> Episode:
     """One control step passed; `answered` says whether the step before it had a base action.
 
     `paused`: on the step before, the arm held for the operator's sake. `latched`: safety holds the
-    arm until the operator clears it; no episode begins meanwhile.
+    arm until the operator clears it; no episode begins meanwhile. `errors` name the arm's faults.
     """
     if mode is ControlMode.FAULT and episode.state is EpisodeState.RUNNING:
-        return end(episode, t_ns, Outcome.FAILURE, ROBOT_FAULT)
+        innocent = step <= episode.first_step or (errors and NOT_THE_POLICYS.issuperset(errors))
+        outcome = Outcome.UNLABELLED if innocent else Outcome.FAILURE
+        return end(episode, t_ns, outcome, ROBOT_FAULT)
     if episode.state is EpisodeState.RESETTING and not episode.finished:
+        if mode is ControlMode.FAULT:  # wherever the arm will be then, it is not at home
+            episode = replace(episode, want=Want.RESET_ARM)
         if mode is ControlMode.FAULT or latched:
             reason = ROBOT_FAULT if mode is ControlMode.FAULT else SAFETY_LATCHED
             return _await_recovery(episode, t_ns, reason)

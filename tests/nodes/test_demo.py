@@ -144,9 +144,15 @@ def test_nothing_to_learn_from_is_said(tmp_path, rows, words) -> None:
         _fine_tune(Demo(tmp_path), Path("base"), rows, SilentMeter())
 
 
-def test_only_evaluation_seeds_make_an_evaluation(tmp_path) -> None:
+def test_only_evaluation_seeds_make_an_evaluation_and_no_persons_help(tmp_path) -> None:
     folder = record(tmp_path / "run").parents[1]
     with pytest.raises(ConfigError, match="seed 7"):
+        evaluation_of(folder, "base", "b", 0)
+    [file] = folder.glob("episodes/*/verdict.json")
+    helped = json.loads(file.read_text())
+    helped["steps"]["interventions"] = 1
+    file.write_text(json.dumps(helped))
+    with pytest.raises(RecordingError, match="0 tasks"):
         evaluation_of(folder, "base", "b", 0)
     (tmp_path / "empty" / "episodes").mkdir(parents=True)
     with pytest.raises(RecordingError, match="0 tasks"):

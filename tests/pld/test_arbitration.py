@@ -146,9 +146,34 @@ def test_a_fault_during_a_pause_ends_the_episode() -> None:
     assert episode.termination_reason == "robot_fault"
 
 
-def test_a_robot_fault_ends_the_running_episode() -> None:
-    episode = on_step(running(), 5, 101, ControlMode.FAULT, answered=True)
-    assert episode.termination_reason == "robot_fault"
+@pytest.mark.parametrize(
+    ("step", "errors", "outcome"),
+    [
+        (101, (), Outcome.FAILURE),
+        (101, ("cartesian_reflex",), Outcome.FAILURE),
+        (101, ("network_lost", "cartesian_reflex"), Outcome.FAILURE),
+        (101, ("network_lost",), Outcome.UNLABELLED),
+        (101, ("foreign_command", "robot_time_stopped"), Outcome.UNLABELLED),
+        (100, ("cartesian_reflex",), Outcome.UNLABELLED),
+    ],
+)
+def test_a_robot_fault_ends_the_running_episode_and_blames_who_acted(
+    step: int, errors: tuple[str, ...], outcome: Outcome
+) -> None:
+    episode = on_step(running(), 5, step, ControlMode.FAULT, answered=True, errors=errors)
+    assert (episode.termination_reason, episode.outcome) == ("robot_fault", outcome)
+
+
+@pytest.mark.parametrize("done", [1, 2, 3])
+def test_after_a_fault_between_episodes_the_arm_goes_home_anew(done: int) -> None:
+    episode = begin(Episode(replace(PLAN, grasped_at_start=True)), 0)
+    for want in (Want.RESET_ARM, Want.RESET_SCENE, Want.GRASP)[:done]:
+        episode = on_done(episode, want, 1, 1)
+    assert episode.want is not Want.RESET_ARM
+    held = on_step(episode, 2, 2, ControlMode.HOLDING, answered=True, latched=True)
+    assert held.want is episode.want
+    faulty = on_step(episode, 2, 2, ControlMode.FAULT, answered=True)
+    assert (faulty.want, faulty.state) == (Want.RESET_ARM, EpisodeState.RESETTING)
 
 
 def test_a_robot_fault_while_resetting_waits_for_the_operator_but_not_for_ever() -> None:
