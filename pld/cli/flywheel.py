@@ -30,7 +30,7 @@ RateOption = Annotated[
 ]
 DemonstratedInOption = Annotated[
     str | None,
-    typer.Option(help="Region that is demonstrated, such as centre; default: the run's or task's."),
+    typer.Option(help="Region that is demonstrated, such as middle; default: the run's or task's."),
 ]
 
 

@@ -67,7 +67,8 @@ class TwinWorld:
 
     def starting_in(self, region: str) -> TwinWorld:
         """The same task with every start in `region`."""
-        valid = task_named(self.task).regions
+        task = task_named(self.task)
+        valid = (*task.regions, *task.laid_when_asked)
         if region not in valid:
             raise ConfigError.unknown(f"region of {self.task}", region, valid)
         return TwinWorld(self.task, self.rate_hz, self._limits, region)

@@ -10,7 +10,7 @@ from pld.errors import ConfigError
 from pld.flywheel.twin_world import TwinWorld
 from pld.robots.twin import LockstepTwin, TwinConfig
 from pld.twin.tasks import TASKS, SuccessMonitor, task_named
-from pld.twin.tasks.cube_pickup import CUBE_JOINT, OPEN_HALF_M, TRAY_CENTRE_M, TRAY_HALF_M
+from pld.twin.tasks.cube_pickup import CUBE_JOINT, SQUARES_HALF_M, TRAY_CENTRE_M, TRAY_HALF_M
 from pld.twin.tasks.peg_insertion import PEG_JOINT, SOCKET_HEIGHT_M
 from pld.types import Command
 
@@ -150,13 +150,19 @@ def test_nothing_penetrates_at_a_start(
 def test_people_demonstrate_the_cube_out_of_corners_and_seeds_never_draw_that() -> None:
     task = task_named("cube_pickup")
     assert task.demonstrated == "open"
-    assert task.demonstrated not in task.regions
+    assert not set(task.laid_when_asked) & set(task.regions)
     drawn = {task.initial_state(seed).region for seed in range(60)}
     assert drawn == set(task.regions)
-    for seed in range(60):
-        start = task.initial_state(seed, "open")
-        offset_m = start.objects["cube_joint"][:2] - np.array(TRAY_CENTRE_M)
-        assert np.all(np.abs(offset_m) <= OPEN_HALF_M + 1e-9)
+
+
+@pytest.mark.parametrize(("region", "half_m"), list(SQUARES_HALF_M.items()))
+def test_what_is_demonstrated_is_a_square_clear_of_the_walls(region: str, half_m: float) -> None:
+    task = task_named("cube_pickup")
+    starts = [task.initial_state(seed, region) for seed in range(60)]
+    assert {start.region for start in starts} == {region}
+    offsets_m = np.abs([s.objects[CUBE_JOINT][:2] - np.array(TRAY_CENTRE_M) for s in starts])
+    assert 0.9 * half_m < offsets_m.max() <= half_m + 1e-9
+    assert half_m < TRAY_HALF_M - 0.03
 
 
 def test_a_dozen_demonstrations_in_a_row_leave_no_quarter_of_the_tray_out() -> None:

@@ -30,8 +30,8 @@ class InitialState:
 class Task(ABC):
     """One task. Instances are immutable; everything that varies is in InitialState.
 
-    Starts are drawn from `regions`. `demonstrated` names the region that people demonstrate in,
-    which may be one that is only laid when it is asked for; None stands for all of `regions`.
+    Starts are drawn from `regions`; those of `laid_when_asked` are laid only then. `demonstrated`
+    names the region that people demonstrate in, of either; None stands for all of `regions`.
 
     A scene reset is the same for both twins: bring the arm home with the gripper open, call `lay`,
     and close the hand (goal width 0, `grasp_force_n`) when `grasped_at_start`. Nothing of the arm
@@ -41,6 +41,7 @@ class Task(ABC):
     facts: ClassVar[TaskFacts]
     regions: ClassVar[tuple[str, ...]]
     object_body: ClassVar[str]
+    laid_when_asked: ClassVar[tuple[str, ...]] = ()
     demonstrated: ClassVar[str | None] = None
     grasp_force_n: ClassVar[float] = 40.0
 

@@ -27,7 +27,8 @@ WALL_HALF_THICKNESS_M = 0.005
 REGION_WEIGHTS = (0.34, 0.33, 0.33)
 # Where people demonstrate: all over the tray, but clear of its walls, and so not in its corners.
 OPEN = "open"
-OPEN_HALF_M = 0.08
+# Half the side of the squares that are only laid when they are asked for; the cube reaches 0.1 m.
+SQUARES_HALF_M = {OPEN: 0.08, "middle": 0.06}
 # Consecutive seeds spread evenly (R2 sequence): a dozen demonstrations leave no quarter out.
 EVEN_STEPS = 1.0 / np.array([1.32471795724475, 1.32471795724475**2])
 
@@ -38,6 +39,7 @@ class CubePickup(Task):
 
     facts: ClassVar[TaskFacts] = task_facts("cube_pickup")
     regions: ClassVar[tuple[str, ...]] = ("centre", "wall", "corner")
+    laid_when_asked: ClassVar[tuple[str, ...]] = tuple(SQUARES_HALF_M)
     object_body: ClassVar[str] = "cube"
     demonstrated: ClassVar[str | None] = OPEN
     lift_m: float = 0.07
@@ -65,8 +67,9 @@ class CubePickup(Task):
         """A cube at rest, region drawn with nearly equal weights; yaw within what fits there."""
         rng = np.random.default_rng([seed, 0xC0BE])
         drawn = str(rng.choice(self.regions, p=REGION_WEIGHTS))
-        if region is not None and region not in (*self.regions, OPEN):
-            raise ConfigError.unknown("region", region, (*self.regions, OPEN))
+        known = (*self.regions, *self.laid_when_asked)
+        if region is not None and region not in known:
+            raise ConfigError.unknown("region", region, known)
         where = region or drawn
         yaw_rad = rng.uniform(-0.7, 0.7) if where == "centre" else rng.uniform(-0.25, 0.25)
         xy_m = np.array(TRAY_CENTRE_M) + _offset_m(seed, rng, where, yaw_rad)
@@ -110,8 +113,8 @@ def _offset_m(seed: int, rng: np.random.Generator, region: str, yaw_rad: float) 
     signs = rng.choice([-1.0, 1.0], 2)
     if region == "centre":
         return np.asarray(rng.uniform(-0.06, 0.06, 2))
-    if region == OPEN:
-        return np.asarray(OPEN_HALF_M * (2.0 * ((seed * EVEN_STEPS) % 1.0) - 1.0))
+    if region in SQUARES_HALF_M:
+        return np.asarray(SQUARES_HALF_M[region] * (2.0 * ((seed * EVEN_STEPS) % 1.0) - 1.0))
     if region == "corner":
         return np.asarray(signs * at_wall)
     offset = np.array([at_wall[0] * signs[0], rng.uniform(-0.06, 0.06)])
