@@ -134,7 +134,11 @@ def test_a_step_without_a_fresh_image_is_not_answered(tmp_path: Path) -> None:
         show(rig, 101)
         rig.say_state()
         rig.work()
-    assert rig.heard == []
+        assert rig.heard == []
+        show(rig, 40)
+        rig.say_state(step=STEP + 1)
+        rig.work()
+    assert [action.step for action in rig.heard] == [STEP + 1]
 
 
 class Interrupted(SafetyNode):

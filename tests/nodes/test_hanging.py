@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from domain_coordinator import domain_id
 
 from pld_nodes.ros import environment
-from pld_nodes.ros.hanging import ends_when_hanging
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0
@@ -32,6 +30,17 @@ class Hanging(GraphNode):
         ctypes.PyDLL(None).sleep(1000)  # PyDLL: the interpreter's lock is kept
 
 run_node(Hanging)
+"""
+WORKS = """
+import time
+from pld_nodes.ros.hanging import ends_when_hanging
+
+with ends_when_hanging(3.0) as guard:
+    for _ in range(45):
+        guard.alive()
+        time.sleep(0.1)
+time.sleep(3.5)
+print("over")
 """
 UNHEARD = """
 import pld_nodes.ros.environment as environment
@@ -65,12 +74,14 @@ def test_a_hung_node_ends_and_tells_where_it_stood_even_with_the_interpreter_loc
     assert "in stand_still" in done.stderr
 
 
-def test_what_works_goes_on_and_the_guard_ends_with_it() -> None:
-    with ends_when_hanging(1.0) as guard:
-        for _ in range(15):
-            guard.alive()
-            time.sleep(0.1)
-    time.sleep(1.2)
+def test_what_works_goes_on_and_the_guard_ends_with_it(tmp_path: Path) -> None:
+    done = run(WORKS, tmp_path)
+    assert (done.returncode, done.stdout) == (0, "over\n"), done.stderr
+
+
+def test_what_works_no_more_ends_before_its_last_word(tmp_path: Path) -> None:
+    done = run(WORKS.replace("guard.alive()", "pass"), tmp_path)
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
 
 
 def test_a_run_without_arm_states_ends(tmp_path: Path) -> None:

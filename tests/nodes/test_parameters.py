@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from pld import errors
 from pld.errors import ConfigError, PldError, RecordingError, RobotError
 from pld.probing.arbitrator import NEVER
 from pld_nodes import graph
 from pld_nodes.graph import Deployment
 from pld_nodes.parameters import (
+    SUCCESS_STEPS,
     RunParameters,
     found,
     node_parameters,
@@ -32,13 +34,24 @@ from tests.nodes.test_graph_probing import random_base, random_specialist
 SIM = Deployment.SIM
 
 
-def test_a_real_arm_is_never_unattended_and_learned_detectors_must_be_sure() -> None:
+def test_a_real_arm_is_never_unattended() -> None:
     assert parse_arguments(SIM, ["unattended:=true"]).unattended
     with pytest.raises(ConfigError, match="recovered by the operator beside it"):
         parse_arguments(Deployment.ROBOT, ["unattended:=true"])
+
+
+def test_a_learned_detector_must_be_sure_and_the_others_know(tmp_path: Path) -> None:
+    weights = tmp_path / "reward.safetensors"
+    weights.touch()
     arbitrator = next(p for p in graph.PROCESSES if p.name == "arbitrator_node")
-    given = node_parameters(arbitrator, RunParameters(detector="twin"), SIM, Path("t"))
-    assert given["success_steps"] == 1
+
+    def steps(detector: str) -> int:
+        return node_parameters(arbitrator, RunParameters(detector=detector), SIM, tmp_path)[
+            "success_steps"
+        ]
+
+    assert (steps("twin"), steps("operator")) == (1, 1)
+    assert steps(str(weights)) == SUCCESS_STEPS > 1
 
 
 @pytest.mark.parametrize(
@@ -127,8 +140,9 @@ def test_a_bag_folder_that_takes_no_files_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_error_is_of_the_one_family() -> None:
-    assert issubclass(ConfigError, PldError)
-    assert issubclass(RobotError, PldError)
+    kinds = {k for k in vars(errors).values() if getattr(k, "__module__", "") == errors.__name__}
+    assert {ConfigError, RecordingError, RobotError} < kinds
+    assert not [kind for kind in kinds if not issubclass(kind, PldError)]
 
 
 @pytest.fixture

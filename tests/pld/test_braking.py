@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -15,6 +15,7 @@ JERK = np.array([3750.0, 1875.0, 2500.0, 3125.0, 3750.0, 5000.0, 5000.0])
 Q = np.array([0.0, -0.8, 0.0, -2.4, 0.0, 1.6, 0.8])
 
 
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(arrays(np.float64, 7, elements=st.floats(-2.0, 2.0)))
 def test_slowing_down_evenly_to_that_place_asks_no_joint_for_more_than_it_may(speed) -> None:
     way = resting_place(Q, speed, ACCELERATION, JERK) - Q

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from pld.cli.bag import app
 from pld.errors import ConfigError, RecordingError
+from pld.recording.camera_check import CameraFigures
 from pld.recording.labels import Label, append_label, load_labels, outcome
 from pld.recording.verdict import Verdict, load_verdict, save_verdict
 from tests.pld.recording_stream import ARM, EPISODE, NS, Stream, record, session, settle, status_cdr
@@ -31,6 +32,12 @@ def running(stream: Stream, steps: Any) -> Any:
     yield stream.message(EPISODE, status_cdr(10 * NS, "e0", 3, 100, 2, "out_of_time"))
 
 
+def both_cameras(verdict: Verdict) -> tuple[CameraFigures, ...]:
+    """The figures of the stream's two cameras, which must be there."""
+    assert {camera.camera for camera in verdict.cameras} == {"third_person", "wrist"}
+    return verdict.cameras
+
+
 def test_figures_of_an_ordinary_episode(tmp_path: Path) -> None:
     verdict = load_verdict(record(tmp_path, steps=20))
     steps = verdict.steps
@@ -45,7 +52,7 @@ def test_figures_of_an_ordinary_episode(tmp_path: Path) -> None:
     assert arm.interval_max_ms == pytest.approx(50.0)
     assert (arm.first_stamp_ns, arm.last_stamp_ns) == (5 * NS, 6 * NS)
     assert arm.gap_max_ms == pytest.approx(50.7, abs=0.2)
-    for camera in verdict.cameras:
+    for camera in both_cameras(verdict):
         assert camera.frame_age_p50_ms == pytest.approx(10.0)
         assert camera.frame_age_max_ms == pytest.approx(60.0)
         assert (camera.repeated_images, camera.is_frozen) == (0, False)
@@ -61,7 +68,7 @@ def test_a_step_without_a_base_action_is_starved(tmp_path: Path) -> None:
 def test_a_picture_that_stands_still_while_the_arm_moves_is_frozen(tmp_path: Path) -> None:
     stream = Stream()
     steps = [m for step in range(100, 130) for m in stream.step(step, image=1)]
-    for camera in run(tmp_path, running(stream, steps)).cameras:
+    for camera in both_cameras(run(tmp_path, running(stream, steps))):
         assert camera.is_frozen
         assert camera.repeated_images == 29
         assert camera.longest_repeat_s == pytest.approx(29 * 0.05)
@@ -70,7 +77,7 @@ def test_a_picture_that_stands_still_while_the_arm_moves_is_frozen(tmp_path: Pat
 def test_a_picture_that_stands_still_for_a_moment_is_not_frozen(tmp_path: Path) -> None:
     stream = Stream()
     steps = [m for step in range(100, 130) for m in stream.step(step, image=step // 4)]
-    for camera in run(tmp_path, running(stream, steps)).cameras:
+    for camera in both_cameras(run(tmp_path, running(stream, steps))):
         assert not camera.is_frozen
         assert camera.longest_repeat_s == pytest.approx(0.15)
 

@@ -188,13 +188,20 @@ def test_a_configuration_survives_being_written_down() -> None:
 
 
 def test_other_users_of_random_numbers_do_not_change_a_run() -> None:
+    config = toy_config(online_steps=60, actor_starts=0)
+
+    def weights(learner: ResidualSac) -> torch.Tensor:
+        return torch.cat([p.detach().ravel().clone() for p in learner.actor.parameters()])
+
     def run(*, noisy: bool) -> torch.Tensor:
-        trainer = SpecialistTrainer(ToyTask(), toy_config(online_steps=20), sample_takeover_step)
+        trainer = SpecialistTrainer(ToyTask(), config, sample_takeover_step)
         while not trainer.finished:
             if noisy:
                 torch.rand(3)
                 np.random.random()
             trainer.advance()
-        return torch.cat([p.ravel() for p in trainer.learner.actor.parameters()])
+        return weights(trainer.learner)
 
-    assert torch.equal(run(noisy=False), run(noisy=True))
+    quiet = run(noisy=False)
+    assert torch.equal(quiet, run(noisy=True))
+    assert not torch.equal(quiet, weights(ResidualSac(5, 2, config)))

@@ -110,17 +110,29 @@ def test_an_arm_that_left_its_zone_holds() -> None:
     assert not filter_choice(chosen(np.zeros(7)), arm, LIMITS, SPEC).hold
 
 
-def test_drawing_an_arm_back_into_its_box_is_no_faster_than_the_speed_limits() -> None:
+def test_an_arm_is_drawn_back_into_its_box_step_by_step_no_faster_than_the_speed_limits() -> None:
+    def above_m(pose: Pose) -> float:
+        return float(pose.p_m[2]) - LIMITS.workspace_max_m[2]
+
+    def tilted_rad(pose: Pose) -> float:
+        return tilt_and_yaw(pose.q_xyzw)[0] - LIMITS.max_tilt_rad
+
     outside = arm_at(np.array([*CENTRE[:2], LIMITS.workspace_max_m[2] + 0.018]))
     tilted = arm_at(
         q_xyzw=(Rotation.from_rotvec([0.9, 0, 0]) * Rotation.from_quat(UPRIGHT)).as_quat()
     )
-    for arm, reason in ((outside, "workspace"), (tilted, "tilt")):
-        command = filter_choice(chosen(np.zeros(7)), arm, LIMITS, SPEC)
-        assert reason in command.reasons
-        moved_m, moved_rad = (np.linalg.norm(d) for d in pose_delta(arm.O_T_EE, command.target))
-        assert moved_m * SPEC.rate_hz <= LIMITS.max_speed_m_s + 1e-9
-        assert moved_rad * SPEC.rate_hz <= LIMITS.max_turn_rad_s + 1e-9
+    for start, reason, beyond in ((outside, "workspace", above_m), (tilted, "tilt", tilted_rad)):
+        pose = start.O_T_EE
+        assert beyond(pose) > 0.01
+        while beyond(pose) > 1e-6:
+            arm = replace(start, O_T_EE=pose, reference=pose)
+            command = filter_choice(chosen(np.zeros(7)), arm, LIMITS, SPEC)
+            assert reason in command.reasons
+            moved_m, moved_rad = (np.linalg.norm(d) for d in pose_delta(pose, command.target))
+            assert moved_m * SPEC.rate_hz <= LIMITS.max_speed_m_s + 1e-9
+            assert moved_rad * SPEC.rate_hz <= LIMITS.max_turn_rad_s + 1e-9
+            assert beyond(command.target) < max(beyond(pose) - 0.002, 1e-6)
+            pose = command.target
 
 
 def test_the_reference_cannot_run_away_from_a_blocked_arm() -> None:
