@@ -17,6 +17,7 @@ import pytest
 from pld_nodes.dds_memory import SETTLED_S, remove_stale_segments
 from pld_nodes.graph import OnExit, Process
 from pld_nodes.supervisor import RunFailedError, Supervisor
+from tests.processes import alive, gone
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 DEAF = [
@@ -29,20 +30,6 @@ DEAF = [
 
 def row(name: str, on_exit: OnExit = OnExit.END_RUN) -> Process:
     return Process(name, name, (), on_exit=on_exit, is_node=False)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except OSError:
-        return False
-
-
-def gone(pid: int, seconds: float = 5.0) -> bool:
-    end = time.monotonic() + seconds
-    while alive(pid) and time.monotonic() < end:
-        time.sleep(0.02)
-    return not alive(pid)
 
 
 def supervisor(tmp_path: Path, commands: dict[str, list[str]], finishing: str = "") -> Supervisor:

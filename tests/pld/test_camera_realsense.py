@@ -195,6 +195,14 @@ def test_closing_does_not_wait_for_a_pipeline_that_hangs() -> None:
 def test_capture_reconnects_the_genuine_pipeline_after_a_stall(tmp_path: Path) -> None:
     seen: list[CameraImage] = []
     graph_ns = [0]
+
+    def capture_one() -> None:
+        """Send an image and go on until it is seen, however slow the machine is."""
+        source.send()
+        wanted, deadline = len(seen) + 1, time.monotonic() + 5.0
+        while len(seen) < wanted and time.monotonic() < deadline:
+            capture.step()
+
     with streaming(tmp_path, "wrist") as (source, camera):
         capture = Capture(
             camera,
@@ -205,15 +213,13 @@ def test_capture_reconnects_the_genuine_pipeline_after_a_stall(tmp_path: Path) -
             read_timeout_s=0.1,
         )
         capture.step()
-        source.send()
-        capture.step()
+        capture_one()
         graph_ns[0] = 2_000_000_000
         capture.step()
         assert capture.recovery.state == CameraState.WAITING
         time.sleep(0.02)
         capture.step()
-        source.send()
-        capture.step()
+        capture_one()
     assert capture.recovery.state == CameraState.STREAMING
     assert [image.sequence for image in seen] == [1, 2]
     assert capture.recovery.losses == 1

@@ -102,7 +102,7 @@ def test_filter_and_driver_have_the_same_joint_limits() -> None:
     [
         ([[0.0, 0.0, 0.0, 0.1]], "normal.*length 0"),
         ([[0.0, 0.0, 2.0, 0.1]], "length 2"),
-        ([[0.0, 0.0, np.nan, 0.1]], "zone_planes"),
+        ([[0.0, 0.0, np.nan, 0.1]], "not finite"),
         ([[0.0, 0.0, 1.0]], "expected 4 values, got 3"),
         ([[1.0, 0.0, 0.0, 0.2]], "no point of the workspace box"),
         ([[1.0, 0.0, 0.0, 0.4], [-1.0, 0.0, 0.0, -0.5]], "no point of the workspace box"),
@@ -110,7 +110,7 @@ def test_filter_and_driver_have_the_same_joint_limits() -> None:
     ],
 )
 def test_a_zone_that_is_none_is_refused_by_name(planes: object, words: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"zone_planes.*{words}|{words}"):
+    with pytest.raises(ConfigError, match=rf"zone_planes.*{words}"):
         load(tmp_path, zone_planes=planes)
 
 

@@ -17,6 +17,7 @@ from pld.errors import ConfigError
 from pld.twin.control import ControlClient
 from pld.twin.process import RunningTwin, running_twin, serve_command
 from pld.twin.wire import ERROR_NAMES
+from tests.processes import alive, gone
 from tests.twin.fci_rig import connected_arm, drive, towards
 
 ADDRESS = "127.0.0.34"
@@ -229,13 +230,11 @@ def test_the_twin_dies_with_its_parent_and_stops_cleanly_when_told(tmp_path: Pat
     assert parent.stdout is not None
     twin_pid = int(parent.stdout.readline())
     assert "ready" in parent.stdout.readline()
+    assert (tmp_path / "twin.sock").exists()
+    assert alive(twin_pid)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    deadline = time.monotonic() + 20.0
-    while Path(f"/proc/{twin_pid}/cmdline").exists() and time.monotonic() < deadline:
-        if Path(f"/proc/{twin_pid}/cmdline").read_bytes() == b"":
-            break
-        time.sleep(0.05)
+    assert gone(twin_pid, 20.0)
     assert not (tmp_path / "twin.sock").exists()
 
 
