@@ -23,6 +23,8 @@ from pld_nodes import graph
 from pld_nodes.ros import environment
 
 EXIT_BAD_INPUT = 2
+LAST_WORD_S = 2.0
+KEPT = 100  # who watches may read more slowly than a node that acts
 DISCOVERY_S = 2.0
 """Who watches is found within a second or so (pld_nodes/ros/fastdds.xml)."""
 
@@ -62,9 +64,12 @@ class Player:
         return published
 
     def close(self) -> None:
-        """Let go of the middleware."""
+        """Let everybody hear the last messages, and let go of the middleware."""
         import rclpy
+        from rclpy.duration import Duration
 
+        for publisher in filter(None, self._publishers.values()):
+            publisher.wait_for_all_acked(Duration(seconds=LAST_WORD_S))
         self._node.destroy_node()
         rclpy.shutdown(context=self._context)
 
@@ -84,7 +89,8 @@ class Player:
         except (ImportError, AttributeError):
             self._node.get_logger().warning(f"{topic.name} is left out: no {topic.type} here")
             return None
-        qos = graph.Qos(max(topic.qos.depth, 1), topic.qos.reliable, topic.qos.latched)
+        depth = 1 if topic.qos.latched else KEPT
+        qos = graph.Qos(depth, topic.qos.reliable, topic.qos.latched)
         name = viewing_name(topic.name, topic.type)
         return self._node.create_publisher(kind, name, qos_profile(qos))
 

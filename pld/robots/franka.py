@@ -196,7 +196,7 @@ class FrankaArm(TrackingArm):
         link = self._link = FrankyLink.open(self.config)
         if self.config.gripper:
             self._gripper = Gripper(
-                link.open_gripper(),
+                *link.open_gripper(),
                 open_width_m=self.config.gripper_open_width_m,
                 speed_m_s=self.config.gripper_speed_m_s,
                 force_n=self.config.gripper_force_n,

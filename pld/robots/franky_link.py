@@ -80,15 +80,14 @@ class FrankyLink:
                 raise Lost(str(error)) from error
             raise RobotError(unreachable(config.address, error)) from error
 
-    def open_gripper(self) -> Any:
-        """The hand's client, a pld.robots.gripper.GripperDevice that has told its width.
+    def open_gripper(self) -> tuple[Any, float]:
+        """The hand's client, a pld.robots.gripper.GripperDevice, and the width [m] that it told.
 
         Raises RobotError with the remedy, and Lost as `open` does.
         """
         try:
             gripper = self._franky.Gripper(self._config.address)
-            _ = gripper.width
-            return gripper
+            return gripper, float(gripper.width)
         except (
             self._franky.NetworkException,
             self._franky.IncompatibleVersionException,

@@ -7,9 +7,11 @@ import threading
 from typing import Protocol
 
 from pld.errors import RobotError
+from pld.robots.franky_errors import is_passing
 
 HYSTERESIS = 0.2
 WIDTH_EVERY_S = 0.04
+PASSING_LOSSES = 2  # in a row: a busy machine keeps the hand's word back for a second
 ANY_WIDTH_M = 0.08
 OPEN, CLOSED = 1.0, -1.0
 
@@ -38,10 +40,19 @@ class GripperDevice(Protocol):
 
 
 class Gripper:
-    """Drives `device` from a thread. Commands are +1 open, -1 close, with hysteresis between."""
+    """Drives `device` from a thread. Commands are +1 open, -1 close, with hysteresis between.
+
+    `width_m` is what the device has told last.
+    """
 
     def __init__(
-        self, device: GripperDevice, *, open_width_m: float, speed_m_s: float, force_n: float
+        self,
+        device: GripperDevice,
+        width_m: float,
+        *,
+        open_width_m: float,
+        speed_m_s: float,
+        force_n: float,
     ) -> None:
         self._device = device
         self._open_width_m, self._speed_m_s, self._force_n = open_width_m, speed_m_s, force_n
@@ -50,7 +61,7 @@ class Gripper:
         self._done: float | None = None
         self._closing = False
         self.error: str | None = None
-        self.width_m = float(device.width)
+        self.width_m = width_m
         self._threads = [
             threading.Thread(target=work, name=f"gripper {name}", daemon=True)
             for name, work in (("motion", self._move), ("width", self._watch_width))
@@ -134,11 +145,14 @@ class Gripper:
             self._fail(error)
 
     def _watch_width(self) -> None:
+        losses = 0
         while not self._closing and self.error is None:
             try:
-                self.width_m = float(self._device.width)
+                self.width_m, losses = float(self._device.width), 0
             except Exception as error:
-                self._fail(error)
+                losses += 1
+                if losses > PASSING_LOSSES or not is_passing(error):
+                    self._fail(error)
             with self._change:
                 self._change.wait_for(lambda: self._closing, WIDTH_EVERY_S)
 

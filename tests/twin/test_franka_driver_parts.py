@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import franky
 import numpy as np
@@ -207,7 +208,7 @@ class SlowHand:
 
 
 def gripper_of(hand: SlowHand) -> Gripper:
-    return Gripper(hand, open_width_m=0.08, speed_m_s=0.05, force_n=40.0)
+    return Gripper(hand, hand.width, open_width_m=0.08, speed_m_s=0.05, force_n=40.0)
 
 
 def test_of_many_gripper_commands_the_latest_wins_and_none_blocks() -> None:
@@ -280,3 +281,43 @@ def test_the_fake_arm_moves_holds_and_latches_like_the_driver() -> None:
     assert arm.refused == 1
     assert arm.recover().errors == ()
     assert arm.wait_step().control_mode is ControlMode.HOLDING
+
+
+class UnheardHand(SlowHand):
+    """A hand whose width is not told for the first `losses` times."""
+
+    def __init__(self, losses: int, words: str) -> None:
+        self.losses, self.words, self.asked = losses, words, 0
+        super().__init__()
+
+    @property
+    def width(self) -> float:
+        self.asked += 1
+        if self.asked <= self.losses:
+            raise RuntimeError(self.words)
+        return 0.05
+
+    @width.setter
+    def width(self, _: float) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("losses", "words", "lost"),
+    [
+        (2, "libfranka: UDP receive: Timeout", False),
+        (3, "libfranka: UDP receive: Timeout", True),
+        (1, "libfranka gripper: command failed", True),
+    ],
+)
+def test_a_hand_that_is_unheard_for_a_moment_is_not_lost(
+    losses: int, words: str, lost: bool
+) -> None:
+    hand = UnheardHand(losses, words)
+    gripper = Gripper(hand, 0.08, open_width_m=0.08, speed_m_s=0.05, force_n=40.0)
+    end = time.monotonic() + 10.0
+    while gripper.error is None and gripper.width_m != 0.05 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert (gripper.error == words) is lost
+    assert (gripper.width_m == 0.05) is not lost
+    gripper.close()
