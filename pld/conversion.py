@@ -6,6 +6,7 @@ the identity executed == filter(choose(base, residual, human)) is checked over t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pld import parity
 from pld.contract import CAMERAS, POLICY_IMAGE_PX, ActionSpec, proprio
 from pld.distill.episodes import NO_TAKEOVER, SftEpisode, write_episode
-from pld.errors import ContractError, PldError
+from pld.errors import ContractError, PldError, RecordingError
 from pld.policy_image import policy_image
 from pld.probing.arbitrator import NEVER
 from pld.recording.labels import outcome
@@ -83,7 +84,10 @@ def convert(folder: Path, limits: SafetyLimits, spec: ActionSpec) -> Converted:
 
 @dataclass(frozen=True)
 class ConversionRow:
-    """What became of one episode: `converted`, not a success (its outcome), or a `problem`."""
+    """What became of one episode: `converted`, or no success (its outcome).
+
+    Or a `problem`: `refused`, where live and offline code disagree, or `unreadable`, not closed.
+    """
 
     name: str
     result: str
@@ -96,7 +100,8 @@ class ConversionRow:
 def convert_folder(folder: Path, output: Path, limits: Path | None) -> list[ConversionRow]:
     """Convert the successes of a run or one episode into `output`, a file per episode.
 
-    Limits and rate are those of the run's parameters, unless `limits` says otherwise.
+    What an earlier conversion wrote of an episode that is no success (any more) is removed. Limits
+    and rate are those of the run's parameters, unless `limits` says otherwise.
     """
     return [_row(episode, output, limits) for episode in episode_folders(folder)]
 
@@ -120,7 +125,12 @@ def rules_of(folder: Path, limits: Path | None = None) -> tuple[SafetyLimits, Ac
 
 
 def _row(folder: Path, output: Path, limits: Path | None) -> ConversionRow:
-    counted = outcome(folder)
+    target = output / f"episode-{folder.name}.safetensors"
+    target.unlink(missing_ok=True)
+    try:
+        counted = outcome(folder)
+    except RecordingError as error:
+        return ConversionRow(folder.name, "unreadable", problem=str(error))
     if counted != "success":
         return ConversionRow(folder.name, counted)
     try:
@@ -128,7 +138,7 @@ def _row(folder: Path, output: Path, limits: Path | None) -> ConversionRow:
     except PldError as error:
         return ConversionRow(folder.name, "refused", problem=str(error))
     episode = converted.episode
-    write_episode(output / f"episode-{folder.name}.safetensors", episode)
+    write_episode(target, episode)
     return ConversionRow(
         folder.name, "converted", len(episode), converted.held_steps, episode.specialist_steps
     )
@@ -137,8 +147,10 @@ def _row(folder: Path, output: Path, limits: Path | None) -> ConversionRow:
 def policy_steps(recorded: Episode, first_step: int) -> tuple[list[PolicyStep], int]:
     """The steps of the running episode whose four parts are all in the bag, and the others.
 
-    A step that a hold cut short did not execute its action, and is one of the others.
+    A step that a hold cut short, and one whose command the driver refused, did not execute its
+    action, and is one of the others.
     """
+    executed = _executed(recorded)
     arms = {a.value.step: a.value for a in recorded.arm_states}
     bases = {b.value.step: b.value for b in recorded.base_actions}
     choices = {c.value.step: c.value for c in recorded.choices}
@@ -149,9 +161,22 @@ def policy_steps(recorded: Episode, first_step: int) -> tuple[list[PolicyStep], 
         if not acted or not first_step <= step <= acted[-1]:
             continue
         running += 1
-        if step in arms and step in bases and step in acted and step not in held:
+        taken = step in acted and step not in held and executed(step)
+        if taken and step in arms and step in bases:
             whole.append(PolicyStep(arms[step], bases[step], choices[step], command))
     return whole, running - len(whole)
+
+
+def _executed(recorded: Episode) -> Callable[[int], bool]:
+    """Whether the driver executed the command of a step, as later arm states tell.
+
+    Of a step after which the bag has no state nobody knows; it counts as executed. So does every
+    step of a driver that tells of none.
+    """
+    states = [a.value for a in recorded.arm_states]
+    told = {a.applied_step for a in states if a.applied_ns}
+    newest = max((a.step for a in states), default=0)
+    return lambda step: not told or step >= newest or step in told
 
 
 def step_images(recorded: Episode, answers: list[BaseAction]) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ part of the environment (see pld.flywheel.rolling.ChosenActionEnv).
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from pld.recording.reader import read_episode
 from pld.residual.episode import Episode, discounted_returns
 from pld.residual.protocol import Vector
 from pld.rollout_env import SENSOR_DIM, sensor_features
-from pld.types import ACTION_DIM, CameraImage, Observation
+from pld.types import ACTION_DIM, ActionSource, CameraImage, Observation
 
 
 @dataclass(frozen=True)
@@ -40,46 +41,63 @@ def experience(folder: Path, view: LearnerView) -> Episode:
 
     An episode without a specialist is learned from whole, as the base's. It ends with its last
     decision that has a successor; a success, and a fault of the arm, with the decision that led to
-    it. Raises ContractError for an episode in which no policy acted or another base did.
+    it. Where a person took over, what follows is not a policy's: the episode is cut there, with
+    neither success nor end. Raises ContractError for an episode in which no policy acted, another
+    base did, a person helped the base, or whose outcome nobody knows.
     """
     recorded = read_episode(folder)
-    last = recorded.last_update
+    last, counted = recorded.last_update, outcome(folder)
+    with_specialist = last.takeover_step != NEVER
     steps, _ = policy_steps(recorded, last.first_step)
-    if not steps:
-        raise ContractError(f"{folder.name} has no step at which a policy acted")
-    if steps[0].base.policy_id != view.base.policy_id:
-        raise ContractError(
-            f"{folder.name} is of base {steps[0].base.policy_id}; the learner's is "
-            f"{view.base.policy_id}"
-        )
-    takeover = 0 if last.takeover_step == NEVER else last.takeover_step
-    learned = [s for s in steps if s.arm.step >= last.first_step + takeover]
+    own = list(itertools.takewhile(lambda s: s.choice.source is not ActionSource.HUMAN, steps))
+    helped = len(own) < len(steps)
+    _check(folder, own, counted, view, helped=helped and not with_specialist)
+    takeover = last.takeover_step if with_specialist else 0
+    learned = [s for s in own if s.arm.step >= last.first_step + takeover]
     images = step_images(recorded, [s.base for s in learned])
-    rows = _decisions(learned, view.decision_steps)
+    asked = [r.value.step for r in recorded.residual_actions]
+    decided = _decided(asked if with_specialist else [s.arm.step for s in own], view.decision_steps)
+    rows = [row for row, step in enumerate(learned) if step.arm.step in decided]
     seen = [_seen(learned[i], images[i], last.instruction, view) for i in rows]
-    success = outcome(folder) == "success"
     if not np.isfinite(seen).all():
         raise ContractError(f"{folder.name} holds numbers that are not finite; discard it")
     return _episode(
         seen,
         [learned[i].choice.action for i in rows],
         view,
-        success=success,
-        fault=last.termination_reason == ROBOT_FAULT,
-        steps=-(-len(steps) // view.decision_steps),
+        success=counted == "success" and not helped,
+        fault=last.termination_reason == ROBOT_FAULT and not helped,
+        steps=-(-len(own) // view.decision_steps),
         takeover=takeover // view.decision_steps,
         seed=last.seed,
-        with_specialist=last.takeover_step != NEVER,
+        with_specialist=with_specialist,
+        helped=helped,
     )
 
 
-def _decisions(steps: list[PolicyStep], decision_steps: int) -> list[int]:
-    """Rows of `steps` at which the specialist decided, as pld.residual.held counts them."""
-    rows: list[int] = []
-    for row, step in enumerate(steps):
-        if not rows or step.arm.step - steps[rows[-1]].arm.step >= decision_steps:
-            rows.append(row)
-    return rows
+def _check(
+    folder: Path, own: list[PolicyStep], counted: str, view: LearnerView, *, helped: bool
+) -> None:
+    """Raise ContractError unless a learner over `view` can learn from the base's `own` steps."""
+    if counted == "unlabelled":
+        raise ContractError(f"{folder.name} is unlabelled: what became of it nobody knows")
+    if helped:
+        raise ContractError(f"{folder.name} is of the base, and a person acted in it")
+    if not own:
+        raise ContractError(f"{folder.name} has no step at which a policy acted")
+    if (policy_id := own[0].base.policy_id) != view.base.policy_id:
+        raise ContractError(
+            f"{folder.name} is of base {policy_id}; the learner's is {view.base.policy_id}"
+        )
+
+
+def _decided(asked: list[int], decision_steps: int) -> set[int]:
+    """Those of the steps `asked` at which the specialist decided, as pld.residual.held counts."""
+    decided: list[int] = []
+    for step in asked:
+        if not decided or not 0 <= step - decided[-1] < decision_steps:
+            decided.append(step)
+    return set(decided)
 
 
 def _seen(step: PolicyStep, images: np.ndarray, instruction: str, view: LearnerView) -> Vector:
@@ -104,6 +122,7 @@ def _episode(
     takeover: int,
     seed: int,
     with_specialist: bool,
+    helped: bool,
 ) -> Episode:
     """Transitions of consecutive decisions; the last one of a truncated episode is not known."""
     ended = success or fault
@@ -124,4 +143,5 @@ def _episode(
         takeover_step=takeover,
         seed=seed,
         with_specialist=with_specialist,
+        helped=helped,
     )

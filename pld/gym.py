@@ -98,7 +98,10 @@ class GymnasiumTask:
             forget(seed)
         seen, _ = self.env.reset(seed=seed)
         self._steps = 0
-        self._last = self._observe(seen, self._features(seen))
+        features = self._features(seen)
+        if not np.isfinite(features).all():  # the base policy is not asked about it
+            return ResidualObservation(features, np.zeros(self.action_dim))
+        self._last = self._observe(seen, features)
         return self._last
 
     def step(self, action: Array) -> StepOutcome:
@@ -239,7 +242,12 @@ def run_episode(
 def _bounds(space: spaces.Space[Any]) -> tuple[Array, Array]:
     if not isinstance(space, spaces.Box) or not space.is_bounded():
         raise ConfigError(f"action space {space} is not usable; give a Box with finite bounds")
-    return space.low.astype(np.float64).ravel(), space.high.astype(np.float64).ravel()
+    low, high = (b.astype(np.float64).ravel() for b in (space.low, space.high))
+    if still := np.flatnonzero(low >= high).tolist():
+        raise ConfigError(
+            f"action space {space}: entries {still} have no range; give each a low below its high"
+        )
+    return low, high
 
 
 def _horizon(env: gymnasium.Env[Any, Any], max_steps: int | None) -> int:

@@ -57,7 +57,7 @@ class Offer:
     `horizon_steps` is the median length of the base's successes [control steps], 0 while unknown:
     until then the base acts alone. `limit_steps` ends the coming episodes as it ends those of the
     lockstep trainer (`ResidualConfig.episode_limit`) [control steps]. `recent` are (successes,
-    episodes) of the last with a takeover.
+    episodes) of the last with a takeover and without a person's help.
     """
 
     version: int
@@ -124,7 +124,8 @@ class RunLearner:
         self._failed = True
         self._learn(episode)
         self._failed = False
-        self._taken.append([folder.name, bool(episode.success), episode.with_specialist])
+        counts = episode.with_specialist and not episode.helped
+        self._taken.append([folder.name, bool(episode.success), counts])
         if len(self._taken) % CHECKPOINT_EVERY == 0 or self.finished:
             self.save()
 
@@ -165,7 +166,7 @@ class RunLearner:
         exported_actor(self.trainer, self._base_id).save(self._folder / ACTOR_FILE)
         for old in sorted(self._folder.glob("exploring-*.safetensors"))[:-3]:
             old.unlink()
-        outcomes = [bool(success) for _, success, specialist in self._taken if specialist]
+        outcomes = [bool(success) for _, success, counts in self._taken if counts]
         recent = outcomes[-RECENT:]
         online = progress.phase in (Phase.ONLINE, Phase.FINISHED)
         decision_steps = self.trainer.config.decision_steps

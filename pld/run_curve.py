@@ -31,7 +31,8 @@ class CurvePoint:
 def run_curve(run_dir: Path, window: int) -> list[CurvePoint]:
     """One point per labelled episode with a takeover, from the `window`-th on.
 
-    Raises RecordingError where fewer than `window` of them were closed.
+    Those in which a person acted say nothing of the specialist and are left out. Raises
+    RecordingError where fewer than `window` of them were closed.
     """
     if window < 1:
         raise RecordingError(f"a window of {window} episodes; give a number from 1")
@@ -40,7 +41,7 @@ def run_curve(run_dir: Path, window: int) -> list[CurvePoint]:
     counted = [
         (verdict, ended_ns, o == "success")
         for verdict, o, (_, ended_ns) in timed
-        if verdict.takeover_step != NEVER and o != "unlabelled"
+        if verdict.takeover_step != NEVER and o != "unlabelled" and not verdict.steps.interventions
     ]
     if len(counted) < window:
         raise RecordingError(

@@ -44,12 +44,15 @@ def verdicts(run_dir: Path) -> list[Verdict]:
 
 
 def success_rows(run_dir: Path) -> list[SuccessRow]:
-    """Success by region, then over all; an operator's label wins over the verdict's outcome."""
+    """Success by region, then over all; an operator's label wins over the verdict's outcome.
+
+    Episodes in which a person acted say nothing of a policy and are left out.
+    """
     outcomes: dict[str, list[bool]] = {}
     for folder in closed_folders(run_dir):
-        outcome = counted_outcome(folder)
-        if outcome != "unlabelled":
-            region = load_verdict(folder).region or "anywhere"
+        outcome, verdict = counted_outcome(folder), load_verdict(folder)
+        if outcome != "unlabelled" and not verdict.steps.interventions:
+            region = verdict.region or "anywhere"
             outcomes.setdefault(region, []).append(outcome == "success")
     rows = [_row(region, found) for region, found in sorted(outcomes.items())]
     return [*rows, _row("all", [s for found in outcomes.values() for s in found])]

@@ -76,6 +76,7 @@ class ArbitratorNode(GraphNode):
         self.subscribe("safety/status", self._on_safety)
         self.subscribe("learner/weights", self._on_weights)
         self._latest_takeover, self._limit_steps = config.latest_takeover, 0
+        self._may_begin = config.mode != "learn"  # then not before the learner said what it wants
         self._recorded = ""
         self._latched: tuple[str, ...] = ()
         self.create_service(Trigger, "~/scene_ready", self._on_scene_ready)
@@ -88,8 +89,8 @@ class ArbitratorNode(GraphNode):
         self._arm = msg
         self._guard = self._guard.on_state(msg.step)
         mode = ControlMode(msg.control_mode)
-        if self._episode.index < 0:
-            self._advance(begin(self._episode, self._t_ns))
+        if self._episode.index < 0 and self._may_begin:
+            self._advance(begin(self._planned(self._episode), self._t_ns))
         halts = {"paused": paused, "latched": bool(self._latched), "errors": msg.errors}
         self._run_if_recorded()
         self._advance(
@@ -176,6 +177,7 @@ class ArbitratorNode(GraphNode):
         """
         if self._config.mode != "learn":
             return
+        self._may_begin = True
         self._limit_steps = int(msg.limit_steps)
         horizon = int(msg.horizon_steps)
         self._latest_takeover = latest_takeover(self._config.alpha, horizon) if horizon else NEVER
@@ -206,10 +208,13 @@ class ArbitratorNode(GraphNode):
     def _done(self, want: Want) -> None:
         step, episode = self._guard.newest_step, self._episode
         if want is Want.CLOSE_RECORD:
-            told = {"latest_takeover": self._latest_takeover, "limit_steps": self._limit_steps}
-            plan = replace(episode.plan, **told)
-            episode = replace(episode, plan=plan)
+            episode = self._planned(episode)
         self._advance(on_done(episode, want, self._t_ns, step))
+
+    def _planned(self, episode: Episode) -> Episode:
+        """`episode` with a plan of what holds from the next one on."""
+        told = {"latest_takeover": self._latest_takeover, "limit_steps": self._limit_steps}
+        return replace(episode, plan=replace(episode.plan, **told))
 
     def _advance(self, episode: Episode) -> None:
         """Take the machine's next state; publish when the episode's state changed."""

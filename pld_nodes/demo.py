@@ -16,7 +16,7 @@ from pld.conversion import ConversionRow, convert_folder
 from pld.distill.sft import SftConfig
 from pld.errors import ConfigError
 from pld.evaluation.report import Report, write_report
-from pld.evaluation.results import Evaluation, paired
+from pld.evaluation.results import Evaluation, on_common_starts, paired
 from pld.evaluation.seeds import Purpose, evaluation_seeds, seed_range
 from pld.files import write_json_atomically
 from pld.flywheel import stages
@@ -27,7 +27,7 @@ from pld_nodes.demo_settings import Demo, keep_settings
 from pld_nodes.graph import Deployment
 from pld_nodes.parameters import parse_arguments
 from pld_nodes.resuming import next_episode
-from pld_nodes.run import execute
+from pld_nodes.run import close_open_episodes, execute
 
 RATE_HZ = 10.0
 Say = Callable[[str, str], None]
@@ -63,6 +63,7 @@ def turn(demo: Demo, meter: Meter, say: Say) -> dict[str, Any]:
 def _record(demo: Demo, name: str, episodes: int, seed: int, say: Say, *more: str) -> Path:
     """The run folder `name` with all its episodes, recorded now as far as they are missing."""
     folder = demo.folder / name
+    close_open_episodes(folder)
     if next_episode(folder) >= episodes:
         return folder
     where = [f"output_dir:={demo.folder}", f"robot_ip:={demo.robot_ip}", f"episodes:={episodes}"]
@@ -97,7 +98,7 @@ def _fine_tune(demo: Demo, base: Path, rows: list[ConversionRow], meter: Meter) 
 
 def _report(demo: Demo, evaluations: list[Evaluation], rows: list[ConversionRow]) -> dict[str, Any]:
     before, after = evaluations
-    pair = paired(before, after)
+    pair = paired(*on_common_starts(before, after))
     converted = [row for row in rows if row.result == "converted"]
     figures = {
         "task": demo.task,

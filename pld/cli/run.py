@@ -18,7 +18,7 @@ def summary(
     run_dir: Annotated[Path, typer.Argument(help="a folder that `pld up` made")],
     json_file: JsonFile = None,
 ) -> None:
-    """Success by region with Wilson 95 % intervals."""
+    """Success by region with Wilson 95 % intervals, where no person acted."""
     from dataclasses import asdict
 
     from pld.cli.screen import PlainTable, wide_console
@@ -34,7 +34,11 @@ def summary(
     console = wide_console()
     console.print(table)
     lost = sum(verdict.lost for verdict in found)
-    console.print(f"{len(found)} episodes closed, {lost} messages lost, bags in {run_dir}/episodes")
+    helped = sum(verdict.steps.interventions > 0 for verdict in found)
+    console.print(
+        f"{len(found)} episodes closed, a person acted in {helped}, {lost} messages lost, "
+        f"bags in {run_dir}/episodes"
+    )
     if json_file is not None:
         write_json_atomically(json_file, [asdict(row) for row in rows])
 

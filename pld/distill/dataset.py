@@ -6,6 +6,8 @@ batches that it would have seen.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,6 +61,13 @@ class SftDataset:
     def __len__(self) -> int:
         """The number of frames."""
         return len(self.actions)
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of all that batches are made of."""
+        digest = hashlib.sha256(json.dumps([self.instructions, self.tasks]).encode())
+        for values in (self.images, self.proprio, self.actions, self._instruction, self._ahead):
+            digest.update(np.ascontiguousarray(values).data)
+        return digest.hexdigest()
 
     def statistics(self) -> dict[str, NDArray[np.float32]]:
         """Mean and spread of proprioception and executed actions, with floors for still axes."""

@@ -5,6 +5,7 @@ Everything random is a function of (seed, step); weights, optimiser and step are
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -85,10 +86,12 @@ def fine_tune(
 ) -> SftReport:
     """Train `model` in place and leave the averaged weights in it.
 
-    With `resume_file` the state is saved every `save_every` steps and taken up from there.
+    With `resume_file` the state is saved every `save_every` steps and taken up from there; raises
+    ConfigError where it is of a training from other weights, on other data or with other settings.
     """
     run = _Run(model.module, config)
-    first = run.restore(resume_file, len(dataset)) if resume_file else 0
+    origin = _origin(model.module, dataset) if resume_file else {}
+    first = run.restore(resume_file, origin) if resume_file else 0
     before = len(run.losses)
     model.module.train()
     for step in range(first, config.steps):
@@ -98,12 +101,20 @@ def fine_tune(
         if progress is not None:
             progress(step + 1, run.losses[-1])
         if resume_file and (step + 1) % config.save_every == 0:
-            run.save(resume_file, step + 1, len(dataset))
+            run.save(resume_file, step + 1, origin)
     run.deliver()
     model.module.eval()
     tail = run.losses[-LAST_LOSSES:]
     loss = sum(tail) / max(len(tail), 1)
     return SftReport(config.steps, first, loss, tuple(run.losses[before:]))
+
+
+def _origin(module: nn.Module, dataset: SftDataset) -> dict[str, str]:
+    """What a training begins from: digests of its first weights and of its data."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
+    return {"weights": digest.hexdigest(), "data": dataset.fingerprint()}
 
 
 class _Run:
@@ -144,19 +155,19 @@ class _Run:
             for name, parameter in self._named:
                 parameter.copy_(self._average[name])
 
-    def save(self, path: Path, step: int, frames: int) -> None:
+    def save(self, path: Path, step: int, origin: dict[str, str]) -> None:
         """Write everything that the next step depends on."""
         tensors = {f"module.{k}": v for k, v in self._module.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self._average.items()}
         for name, parameter in self._named:
             slots = self._optimiser.state[parameter]
             tensors |= {f"adam.{key}.{name}": slots[key] for key in ("exp_avg", "exp_avg_sq")}
-        header = {"step": step, "frames": frames, "config": asdict(self._config)}
+        header = {"step": step, "origin": origin, "config": asdict(self._config)}
         header["losses"] = self.losses[-LAST_LOSSES:]
         content = {k: v.detach().contiguous().clone() for k, v in tensors.items()}
         write_bytes_atomically(path, save(content, metadata={"pld": json.dumps(header)}))
 
-    def restore(self, path: Path, frames: int) -> int:
+    def restore(self, path: Path, origin: dict[str, str]) -> int:
         """Take up a saved training; 0 when there is none, ConfigError when it is another one."""
         if not path.exists():
             return 0
@@ -170,8 +181,12 @@ class _Run:
             ) from error
         if header["config"] != json.loads(json.dumps(asdict(self._config))):
             raise ConfigError(f"{str(path)!r} belongs to a training with other settings; delete it")
-        if header["frames"] != frames:
-            raise ConfigError(f"{str(path)!r} was trained on other data; delete it to begin anew")
+        kept = header.get("origin", {})
+        if other := [what for what, digest in origin.items() if kept.get(what) != digest]:
+            raise ConfigError(
+                f"{str(path)!r} is of a training with other {' and '.join(other)}; "
+                "delete it to begin anew"
+            )
         self._load(tensors, int(header["step"]))
         self.losses = list(header.get("losses", []))
         return int(header["step"])

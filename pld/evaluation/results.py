@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pld.errors import ConfigError
@@ -121,6 +121,13 @@ def rate_of(episodes: Iterable[EpisodeResult]) -> Rate:
     """Successes of some episodes."""
     outcomes = [e.success for e in episodes]
     return Rate(sum(outcomes), len(outcomes))
+
+
+def on_common_starts(first: Evaluation, second: Evaluation) -> tuple[Evaluation, Evaluation]:
+    """Both evaluations cut to the starts that they share; they may differ in number."""
+    shared = {e.seed for e in first.episodes} & {e.seed for e in second.episodes}
+    kept = [tuple(e for e in x.episodes if e.seed in shared) for x in (first, second)]
+    return replace(first, episodes=kept[0]), replace(second, episodes=kept[1])
 
 
 def paired(first: Evaluation, second: Evaluation, region: str | None = None) -> Paired:

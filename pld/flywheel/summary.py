@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pld.distill.episodes import read_episode
 from pld.evaluation.film import Film
 from pld.evaluation.report import Report, write_report
-from pld.evaluation.results import Evaluation, evaluation_name, paired, policy_and_region
+from pld.evaluation.results import (
+    Evaluation,
+    evaluation_name,
+    on_common_starts,
+    paired,
+    policy_and_region,
+)
 from pld.evaluation.seeds import Purpose, refuse_overlap, seed_range
 from pld.files import read_json, write_json_atomically
 from pld.flywheel.collecting import seed_of_log
@@ -118,13 +124,6 @@ def counterpart(name: str, final: str) -> str:
         one_round = control.startswith(("alpha-", "demonstrations-"))
         against = "distilled-1" if one_round else final
     return evaluation_name(against, region)
-
-
-def on_common_starts(first: Evaluation, second: Evaluation) -> tuple[Evaluation, Evaluation]:
-    """Both evaluations cut to the starts that they share; they may differ in number."""
-    shared = {e.seed for e in first.episodes} & {e.seed for e in second.episodes}
-    kept = [tuple(e for e in x.episodes if e.seed in shared) for x in (first, second)]
-    return replace(first, episodes=kept[0]), replace(second, episodes=kept[1])
 
 
 def _stage(run: Path, folder: Path) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def recover_episode(folder: Path, reason: str = RECORDER_LOST) -> Recovery:
     try:
         if part.exists():
             return _rebuild(folder, part, reason)
-        if bag.exists() and not _has_all_files(folder):
+        if bag.exists() and not is_closed(folder):
             return _complete(folder, bag, reason)
     except OSError as error:
         raise RecordingError(f"cannot recover {str(folder)!r}: {describe(error)}") from error
@@ -111,6 +111,12 @@ def part_path(folder: Path) -> Path:
     return folder / f"{folder.name}{PART_SUFFIX}"
 
 
+def is_closed(folder: Path) -> bool:
+    """Whether the episode has its verdict and metadata, and no unfinished bag."""
+    whole = (folder / VERDICT_NAME).exists() and (folder / METADATA_NAME).exists()
+    return whole and not part_path(folder).exists()
+
+
 def overall(recoveries: list[Recovery]) -> RecoverResult:
     """One exit code for several episodes: nothing only when no episode has a message."""
     found = {r.result for r in recoveries}
@@ -122,10 +128,6 @@ def overall(recoveries: list[Recovery]) -> RecoverResult:
 def _is_episode(folder: Path) -> bool:
     names = (VERDICT_NAME, f"{folder.name}.mcap", f"{folder.name}{PART_SUFFIX}")
     return any((folder / name).exists() for name in names)
-
-
-def _has_all_files(folder: Path) -> bool:
-    return (folder / VERDICT_NAME).exists() and (folder / METADATA_NAME).exists()
 
 
 def _rebuild(folder: Path, part: Path, reason: str) -> Recovery:

@@ -23,7 +23,8 @@ class Episode:
     discounted Monte Carlo returns. `takeover_step` base steps came before and are not in here;
     `steps` counts all of them. `diverged` says that the simulation broke and the broken step was
     dropped. `with_specialist` says that a specialist was to take over; it is told of episodes that
-    the graph ran, since those that a trainer runs itself are known to it.
+    the graph ran, since those that a trainer runs itself are known to it. `helped` says that a
+    person took over in the end; what the person did is not in here.
     """
 
     observations: NDArray[np.float32]
@@ -38,6 +39,7 @@ class Episode:
     seed: int
     diverged: bool = False
     with_specialist: bool = False
+    helped: bool = False
 
     def __len__(self) -> int:
         """The number of stored transitions."""
@@ -89,10 +91,13 @@ def collect_episode(
 ) -> Episode:
     """Run one episode: the base until `takeover_step`, then `policy`; store only the latter.
 
-    It is truncated after `max_steps`, by default the task's own limit.
+    It is truncated after `max_steps`, by default the task's own limit. Where the simulation breaks,
+    be it at the reset, the episode ends before the broken step.
     """
     observation = env.reset(seed)
     stored: list[tuple[Vector, StepOutcome]] = []
+    if not np.isfinite(observation.vector()).all():
+        return _episode(env, stored, seed, 0, takeover_step, gamma, diverged=True)
     limit = env.max_steps if max_steps is None else min(max_steps, env.max_steps)
     for step in range(limit):
         seen = observation.vector()

@@ -32,6 +32,7 @@ from pld_interfaces.msg import (  # noqa: E402
     Choice,
     EpisodeStatus,
     HumanAction,
+    PolicyWeights,
     RecorderStatus,
     SafetyStatus,
 )
@@ -50,7 +51,14 @@ REMAPS = ("-r", "__node:=arbitrator_node", "-r", "__ns:=/pld")
 PARAMETERS = ("task:=cube_pickup", "run:=r", "scene:=operator", "episodes:=2")
 ARGUMENTS = ("--ros-args", *REMAPS, *(part for p in PARAMETERS for part in ("-p", p)))
 QUIET_S = 0.3
-PLAYED = ("arm/state", "base/action", "teleop/action", "recorder/status", "safety/status")
+PLAYED = (
+    "arm/state",
+    "base/action",
+    "teleop/action",
+    "recorder/status",
+    "safety/status",
+    "learner/weights",
+)
 
 
 class World:
@@ -189,6 +197,11 @@ class World:
         self._tell("safety/status", SafetyStatus(latched=list(latched)))
         self.pause()
 
+    def learner(self, horizon_steps: int, limit_steps: int) -> None:
+        """A learner offers weights."""
+        told = PolicyWeights(horizon_steps=horizon_steps, limit_steps=limit_steps)
+        self._tell("learner/weights", told)
+
     def _repeat(self, condition: Callable[[], bool], mode: int) -> None:
         end = time.monotonic() + PATIENCE_S
         while not condition():
@@ -203,14 +216,20 @@ class World:
 
 
 @contextmanager
-def running(folder: Path, *parameters: str) -> Iterator[World]:
+def started(folder: Path, *parameters: str) -> Iterator[World]:
     with domain_id() as domain:
         found = World(int(domain), folder, *parameters)
         try:
-            found.run_episode()
             yield found
         finally:
             found.close()
+
+
+@contextmanager
+def running(folder: Path, *parameters: str) -> Iterator[World]:
+    with started(folder, *parameters) as found:
+        found.run_episode()
+        yield found
 
 
 @pytest.fixture
@@ -369,6 +388,19 @@ def test_what_a_person_stopped_is_no_failure_of_the_policy(tmp_path: Path) -> No
         for _ in range(30):
             world.policy_step()
         assert world.status.termination_reason == "horizon"
+
+
+def test_no_episode_begins_before_the_learner_says_what_it_wants(tmp_path: Path) -> None:
+    with started(tmp_path, "mode:=learn", "first_episode:=1") as world:
+        world.until(world._is_answered)
+        for _ in range(10):
+            world.chosen(world.state())
+        assert (world._resets, world.status.episode_id) == (0, "")
+        world.learner(horizon_steps=20, limit_steps=3)
+        world.pause()
+        world.run_episode()
+        assert world.status.index == 1
+        assert 0 <= world.status.takeover_step <= 12, "within 0.6 of the horizon that it said"
 
 
 def test_two_operators_at_a_time_move_nothing_until_one_is_gone(world: World) -> None:

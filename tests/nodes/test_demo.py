@@ -16,12 +16,16 @@ from pld.base_policy.builtin import BuiltinPolicy
 from pld.conversion import ConversionRow
 from pld.distill.episodes import read_episodes
 from pld.errors import ConfigError, RecordingError
-from pld.evaluation.seeds import Purpose, purpose_of
+from pld.evaluation.results import EpisodeResult, Evaluation
+from pld.evaluation.seeds import Purpose, evaluation_seeds, purpose_of
 from pld.flywheel.stage import SilentMeter
+from pld.recording.bag import VERDICT_NAME
+from pld.recording.recover import bag_path
+from pld.recording.verdict import load_verdict
 from pld.residual.actor import load_actor
 from pld.run_evaluation import evaluation_of
 from pld.run_folder import verdicts
-from pld_nodes.demo import _fine_tune
+from pld_nodes.demo import _fine_tune, _record, _report
 from pld_nodes.demo_settings import Demo, keep_settings, shipped_tasks
 from tests.pld.recording_stream import record
 
@@ -142,6 +146,26 @@ def test_recordings_without_settings_are_not_gone_on_with(tmp_path) -> None:
 def test_nothing_to_learn_from_is_said(tmp_path, rows, words) -> None:
     with pytest.raises(ConfigError, match=words):
         _fine_tune(Demo(tmp_path), Path("base"), rows, SilentMeter())
+
+
+def test_episodes_that_say_nothing_leave_the_other_starts_to_compare(tmp_path) -> None:
+    first = evaluation_seeds(0, 1)[0]
+    episodes = [EpisodeResult(first + i, i > 1, 10, "far", "success") for i in range(4)]
+    before = Evaluation("base", "peg_insertion", "b", 0, tuple(episodes[:1] + episodes[2:]))
+    after = Evaluation("distilled-1", "peg_insertion", "d", 0, tuple(episodes))
+    found = _report(Demo(tmp_path), [before, after], [])
+    assert (found["before"]["trials"], found["after"]["trials"]) == (3, 4)
+    assert (found["paired"]["both"] + found["paired"]["neither"]) == 3
+    assert (tmp_path / "report.html").exists()
+
+
+def test_what_a_killed_recorder_left_is_closed_before_a_run_counts_as_whole(tmp_path) -> None:
+    left = record(tmp_path / "demo" / "before")
+    (left / VERDICT_NAME).unlink()
+    whole = left.rename(left.with_name("before-00000"))
+    (whole / "e0.mcap").rename(bag_path(whole))
+    _record(Demo(tmp_path / "demo"), "before", 1, 0, lambda name, line: None)
+    assert load_verdict(whole).outcome == "success"
 
 
 def test_only_evaluation_seeds_make_an_evaluation_and_no_persons_help(tmp_path) -> None:

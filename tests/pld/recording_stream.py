@@ -104,7 +104,9 @@ def image_cdr(t_ns: int, rgb: np.ndarray, encoding: str = "rgb8") -> bytes:
     )
 
 
-def arm_cdr(t_ns: int, step: int, x_m: float = 0.0, *, at_work: bool = False) -> bytes:
+def arm_cdr(
+    t_ns: int, step: int, x_m: float = 0.0, *, at_work: bool = False, applied_step: int = 0
+) -> bytes:
     """An arm state somewhere, or `at_work`: over the table, the hand pointing down."""
     x, y, z = (0.5, 0.0, 0.2) if at_work else (0.3 + x_m, 0.1, 0.4)
     point = build("geometry_msgs/msg/Point", x=x, y=y, z=z)
@@ -121,6 +123,8 @@ def arm_cdr(t_ns: int, step: int, x_m: float = 0.0, *, at_work: bool = False) ->
         gripper_width_m=0.08,
         gripper_open=1.0,
         control_mode=1,
+        applied_step=applied_step,
+        applied_stamp=header(t_ns if applied_step else 0).stamp,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,16 @@ import pytest
 
 from pld import parity
 from pld.contract import ActionSpec
-from pld.conversion import convert
+from pld.conversion import convert, convert_folder
+from pld.distill.episodes import read_episodes
 from pld.errors import ContractError
 from pld.probing.arbitrator import Offers, choose
 from pld.recording import bag
-from pld.recording.bag import RawMessage
+from pld.recording.bag import VERDICT_NAME, RawMessage
 from pld.recording.decoding import decoder
 from pld.recording.labels import Label, append_label
 from pld.recording.reader import read_episode
+from pld.recording.recover import part_path
 from pld.recording.schemas import schema_text
 from pld.recording.translate import arm_state
 from pld.safety.filter import filter_choice, hold_command
@@ -62,6 +65,7 @@ class Intervened(Stream):
         self.silent_base: set[int] = set()
         self.tampered: set[int] = set()
         self.cut_short: set[int] = set()
+        self.refused: set[int] = set()
         self.commands: list[Command] = []
 
     def whole(self) -> Iterator[RawMessage]:
@@ -69,7 +73,7 @@ class Intervened(Stream):
         for count, source in enumerate(self._sources):
             yield from self._decided(FIRST + count, source)
         end_ns = (FIRST + len(self._sources)) * NS // 20
-        yield self.message(ARM, arm_cdr(end_ns, FIRST + len(self._sources), at_work=True))
+        yield self.message(ARM, self._state(end_ns, FIRST + len(self._sources)))
         yield self.message(EPISODE, status_cdr(end_ns, "e0", 3, FIRST, 1, "operator_success"))
 
     def _decided(self, step: int, source: ActionSource) -> Iterator[RawMessage]:
@@ -78,7 +82,7 @@ class Intervened(Stream):
         rgb = np.full((240, 424, 3), step % 256, np.uint8)
         for camera in (FRONT, WRIST):
             yield self.message(camera, image_cdr(t_ns - 10_000_000, rgb))
-        state = arm_cdr(t_ns, step, at_work=True)
+        state = self._state(t_ns, step)
         yield self.message(ARM, state)
         common = {"header": header(t_ns), "step": step}
         if step not in self.silent_base:
@@ -91,6 +95,11 @@ class Intervened(Stream):
         yield self.message("/pld/teleop/action", human)
         arm = arm_state(decoder(bag.ARM_STATE, schema_text(bag.ARM_STATE))(state))
         yield from self._let_through(arm, source, common)
+
+    def _state(self, t_ns: int, step: int) -> bytes:
+        """The driver executed the last command that it did not refuse."""
+        executed = next((s for s in range(step - 1, 0, -1) if s not in self.refused), 0)
+        return arm_cdr(t_ns, step, at_work=True, applied_step=executed)
 
     def _let_through(self, arm: ArmState, source: ActionSource, common) -> Iterator[RawMessage]:
         offers = {B: Offers(base=BASE), H: Offers(human=HUMAN), O: Offers()}[source]
@@ -181,6 +190,41 @@ def test_a_step_that_a_hold_cut_short_is_left_out_and_counted_once(tmp_path, lim
     found = convert(recorded(tmp_path, stream), limits, SPEC)
     assert list(found.episode.source) == [B] * 4 + [H] * 5
     assert found.held_steps == 5
+
+
+def test_a_command_that_the_driver_refused_is_no_label(tmp_path, limits) -> None:
+    stream = Intervened(limits, SOURCES)
+    stream.refused = {FIRST + 1, FIRST + 6, FIRST + 7}
+    found = convert(recorded(tmp_path, stream), limits, SPEC)
+    assert list(found.episode.source) == [B] * 4 + [H] * 4
+    assert found.held_steps == 6
+
+
+def test_what_is_no_success_any_more_leaves_the_training_data(tmp_path, limits) -> None:
+    run, data = tmp_path / "run", tmp_path / "data"
+    folder = recorded(run, Intervened(limits, SOURCES))
+    rules = ROOT / "launch" / "config" / "limits_fr3.yaml"
+    named = {"limits": str(rules), "rate_hz": "20"}
+    verdict = json.loads((folder / VERDICT_NAME).read_text())
+    (folder / VERDICT_NAME).write_text(json.dumps(verdict | {"parameters": named}))
+    assert [row.result for row in convert_folder(run, data, rules)] == ["converted"]
+    assert len(read_episodes(data)) == 1
+    append_label(folder, Label("failure", "operator", 1))
+    assert [row.result for row in convert_folder(run, data, rules)] == ["failure"]
+    assert list(data.iterdir()) == []
+
+
+def test_an_episode_that_cannot_be_read_does_not_keep_the_others_from_training(
+    tmp_path, limits
+) -> None:
+    run = tmp_path / "run"
+    folder = recorded(run, Intervened(limits, SOURCES))
+    broken = folder.with_name("e1")
+    broken.mkdir()
+    part_path(broken).touch()
+    rows = convert_folder(run, tmp_path / "data", ROOT / "launch" / "config" / "limits_fr3.yaml")
+    assert [row.name for row in rows] == ["e0", "e1"]
+    assert (rows[1].result, "never closed" in rows[1].problem) == ("unreadable", True)
 
 
 def test_a_label_given_later_wins_and_a_discarded_episode_is_no_success(tmp_path, limits) -> None:

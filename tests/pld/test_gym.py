@@ -38,7 +38,7 @@ class Slide(gymnasium.Env[np.ndarray, np.ndarray]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         super().reset(seed=seed)
         self.at, self.steps = float(self.np_random.uniform(-0.2, 0.2)), 0
-        return np.array([self.at]), {}
+        return np.array([np.nan if self.broken == f"reset {seed}" else self.at]), {}
 
     def step(self, action: np.ndarray):
         self.actions.append(float(action[0]))
@@ -101,6 +101,17 @@ def test_a_base_policy_is_not_asked_about_numbers_that_are_not_finite() -> None:
     assert len(episode) < 3
 
 
+def test_a_reset_that_breaks_costs_an_episode_and_no_training() -> None:
+    def strict(seen: np.ndarray) -> np.ndarray:
+        assert np.isfinite(seen).all()
+        return np.array([5.0])
+
+    slide = GymnasiumTask(Slide("reset 3"), strict, name="slide", max_steps=9)
+    broken = collect_episode(slide, 3, base_policy_of(1), 0, 1.0)
+    assert (broken.diverged, len(broken), broken.success) == (True, 0, False)
+    assert len(collect_episode(slide, 4, base_policy_of(1), 0, 1.0)) == 9
+
+
 def test_a_base_policy_of_the_wrong_shape_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"'slide' gave an action of shape \(2,\).*takes \(1,\)"):
         GymnasiumTask(Slide(), lambda seen: np.zeros(2), name="slide", max_steps=9)
@@ -116,6 +127,13 @@ def test_an_unbounded_action_space_is_refused() -> None:
     env.action_space = spaces.Box(-np.inf, np.inf, (1,))
     with pytest.raises(ConfigError, match="give a Box with finite bounds"):
         GymnasiumTask(env, lambda seen: np.zeros(1), name="slide", max_steps=9)
+
+
+def test_an_action_without_a_range_is_refused() -> None:
+    env = Slide()
+    env.action_space = spaces.Box(np.float32([-1, 2]), np.float32([1, 2]))
+    with pytest.raises(ConfigError, match=r"entries \[1\] have no range"):
+        GymnasiumTask(env, lambda seen: np.zeros(2), name="slide", max_steps=9)
 
 
 def test_dictionary_observations_are_flattened_in_key_order() -> None:

@@ -13,6 +13,7 @@ from pld.cli.run import app
 from pld.errors import RecordingError
 from pld.recording.bag import EPISODES_FOLDER, VERDICT_NAME
 from pld.run_curve import first_reaching, run_curve
+from pld.run_folder import success_rows
 from tests.pld.recording_stream import record
 
 MINUTE_NS = 60_000_000_000
@@ -41,6 +42,17 @@ def test_labelled_episodes_with_a_takeover_count_over_robot_time(run_dir: Path) 
     assert [p.successes for p in points] == [0, 1, 2, 2]
     assert [p.episode for p in points] == [2, 3, 5, 6]
     assert [p.minutes for p in points] == [3.0, 4.0, 6.0, 7.0]
+
+
+def test_an_episode_in_which_a_person_acted_is_not_the_specialists(run_dir: Path) -> None:
+    file = run_dir / EPISODES_FOLDER / "r-00003" / VERDICT_NAME
+    helped = json.loads(file.read_text())
+    helped["steps"]["interventions"] = 4
+    file.write_text(json.dumps(helped))
+    assert [p.episode for p in run_curve(run_dir, 2)] == [2, 5, 6]
+    assert success_rows(run_dir)[-1].episodes == 5
+    printed = CliRunner().invoke(app, ["summary", str(run_dir)]).output
+    assert "a person acted in 1" in printed
 
 
 def test_the_first_point_that_meets_an_aim_is_found_or_nothing(run_dir: Path) -> None:

@@ -175,7 +175,7 @@ def test_a_killed_training_resumes_bit_for_bit(tmp_path: Path, killed_at: int) -
     file = tmp_path / "training.safetensors"
     with pytest.raises(_KilledError):
         fine_tune(BuiltinTrainer(cut), frames, QUICK, file, kill)
-    resumed = network(frames, seed=99 if file.exists() else 0)
+    resumed = network(frames)
     report = fine_tune(BuiltinTrainer(resumed), frames, QUICK, file)
     assert report.resumed_from == (killed_at - 1) // 5 * 5
     for name, value in whole.state_dict().items():
@@ -190,6 +190,12 @@ def test_a_resume_file_of_other_settings_or_data_is_refused(tmp_path: Path) -> N
         fine_tune(BuiltinTrainer(network(frames)), frames, other, file)
     with pytest.raises(ConfigError, match="other data"):
         fine_tune(BuiltinTrainer(network(frames)), dataset(4), QUICK, file)
+    as_many = dataset(3)
+    as_many.actions[5, 0] += 0.01
+    with pytest.raises(ConfigError, match="a training with other data; delete it"):
+        fine_tune(BuiltinTrainer(network(frames)), as_many, QUICK, file)
+    with pytest.raises(ConfigError, match="a training with other weights; delete it"):
+        fine_tune(BuiltinTrainer(network(frames, seed=9)), frames, QUICK, file)
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(ConfigError, match="broken"):
         fine_tune(BuiltinTrainer(network(frames)), frames, QUICK, file)
