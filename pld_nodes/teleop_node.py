@@ -3,7 +3,8 @@
 A thread reads the device. Each arm state is answered with a human action; when the deadman is
 pressed or released in between, the answer is corrected at once, so that the arbitrator knows before
 the next step begins. A lost device ends this node, and silence means release.
-Steps that go back are a new run's; the deadman must be seen released anew.
+Steps that go back are a new run's. There, and after each reset of the arm, the deadman must be seen
+released anew: an episode never begins with a hand that moves at the size it had grown to.
 """
 
 from __future__ import annotations
@@ -112,8 +113,11 @@ class TeleopNode(GraphNode):
 
     def _answer(self, msg: ArmState) -> None:
         before, self._arm = self._arm, msg
-        if before is not None and msg.step < before.step:
-            self._told_step, self._shaper = -1, Shaper(self._shaper.config)
+        new_run = before is not None and msg.step < before.step
+        if new_run:
+            self._told_step = -1
+        if new_run or msg.control_mode == ArmState.RESETTING:
+            self._shaper = Shaper(self._shaper.config)
         if self._told_step >= msg.step:
             return
         fresh = _now_s() - self._read_s <= STALE_S
