@@ -18,7 +18,7 @@ from pld.errors import ConfigError
 from pld.evaluation.report import Report, write_report
 from pld.evaluation.results import Evaluation, on_common_starts, paired
 from pld.evaluation.seeds import Purpose, evaluation_seeds, seed_range
-from pld.files import write_json_atomically
+from pld.files import sole_user, write_json_atomically
 from pld.flywheel import stages
 from pld.flywheel.stage import Meter
 from pld.recording.run_files import PARAMETERS_NAME
@@ -36,6 +36,11 @@ Say = Callable[[str, str], None]
 def turn(demo: Demo, meter: Meter, say: Say) -> dict[str, Any]:
     """Run what is missing of the demo; returns and writes its figures, and writes the report."""
     base, specialist = demo.weights()
+    with sole_user(demo.folder):
+        return _turn(demo, base, specialist, meter, say)
+
+
+def _turn(demo: Demo, base: Path, specialist: Path, meter: Meter, say: Say) -> dict[str, Any]:
     keep_settings(demo)
     seeds = evaluation_seeds(demo.seed, demo.evaluations)
     before = _record(demo, "before", demo.evaluations, seeds[0], say, f"policy:={base}")

@@ -51,6 +51,7 @@ def opened(
     import torch
 
     from pld.cli.meter import RichMeter
+    from pld.files import sole_user
     from pld.flywheel.config import FlywheelConfig, tasks_of
     from pld.flywheel.kept import kept_settings
     from pld.flywheel.turning import Flywheel
@@ -69,7 +70,7 @@ def opened(
             TwinWorld(name, config.rate_hz).starting_in(config.demonstrated_in)
     meter = RichMeter()
     try:
-        with meter:
+        with sole_user(folder), meter:
             yield Flywheel(folder, config, lambda name: TwinWorld(name, config.rate_hz), meter)
     except KeyboardInterrupt as error:
         meter.console.print("interrupted; the same command goes on from here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 from pld.cli import stages, train
 from pld.cli.flywheel import app
 from pld.errors import ConfigError
-from pld.files import read_json, write_json_atomically
+from pld.files import read_json, sole_user, write_json_atomically
 from pld.flywheel.config import FlywheelConfig
 from tests.pld.flywheel_world import PointWorld
 from tests.pld.test_flywheel import CONFIG, TASK
@@ -153,6 +154,17 @@ def test_a_policy_is_evaluated_in_one_region(tmp_path: Path) -> None:
     rates = {r["name"]: r for r in read_json(tmp_path / "summary.json")["rates"]}
     assert set(rates["base@left"]["regions"]) == {"left"}
     assert rates["base@left"]["trials"] == 4
+
+
+@pytest.mark.usefixtures("small")
+def test_two_processes_do_not_work_in_one_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ("base", "--task", TASK, "--seed", "1", "--run", str(run))
+    with sole_user(run):
+        assert f"process {os.getpid()} is at work in" in refusal(train.app, *words)
+        assert not (run / "base").exists()
+    assert RUNNER.invoke(train.app, words).exit_code == 0
+    assert (run / "base" / "policy.safetensors").exists()
 
 
 @pytest.mark.usefixtures("small")
