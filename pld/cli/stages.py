@@ -20,6 +20,7 @@ from pld.cli.flywheel import (
     finish,
     opened,
 )
+from pld.errors import ConfigError
 
 if TYPE_CHECKING:
     from pld.flywheel.config import FlywheelConfig
@@ -80,11 +81,16 @@ def evaluate(
 
 
 def _check_policy(policy: str, config: FlywheelConfig) -> None:
-    """Refuse the policy of a round that the run does not have."""
+    """Refuse what is no policy's name, and the policy of a round that the run does not have."""
+    if policy in ("base", "specialist") or policy.startswith("control-"):
+        return
     if found := re.fullmatch(r"distilled-(-?\d+)", policy):
         config.check_round(int(found[1]))
     elif found := re.fullmatch(r"specialist-(-?\d+)", policy):
         config.check_specialist_round(int(found[1]))
+    else:
+        made = [f"distilled-{number + 1}" for number in range(config.rounds)]
+        raise ConfigError.unknown("policy", policy, ("base", "specialist", *made, "control-NAME"))
 
 
 @app.command("results")

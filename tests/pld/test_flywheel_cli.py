@@ -156,6 +156,16 @@ def test_a_policy_is_evaluated_in_one_region(tmp_path: Path) -> None:
     assert rates["base@left"]["trials"] == 4
 
 
+def test_a_policy_that_no_run_has_is_refused_with_those_that_it_has(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    said = refusal(stages.app, "evaluate", "distiled-2", "--run", str(run))
+    assert said == (
+        "unknown policy 'distiled-2'; valid: base, specialist, distilled-1, distilled-2, "
+        "control-NAME"
+    )
+    assert not run.exists()
+
+
 @pytest.mark.usefixtures("small")
 def test_two_processes_do_not_work_in_one_run(tmp_path: Path) -> None:
     run = tmp_path / "run"
