@@ -19,8 +19,9 @@ lockstep twin. The runs that the command was given are listed whole, whatever th
 whose seeds no training saw, the same starts for every policy of a run; intervals are 95 % Wilson;
 p-values are McNemar's exact test on paired starts.
 
-This page again, from the runs' own figures: `pld results docs/figures/flywheel/*.json`. A run
-again: `pld flywheel --task TASK --seed SEED --json FILE`, with `--controls NAMES` for its controls.
+This page again, from the runs' own figures: `pld results {files} --out {page}`. A run
+again: `pld flywheel --task TASK --seed SEED --json FILE`, with `--controls NAMES` for its controls
+and `--demonstrated-in REGION` where its name says so.
 """
 
 
@@ -30,7 +31,7 @@ def write_results_page(path: Path, files: Sequence[Path]) -> None:
     if not summaries:
         raise ConfigError("no summaries given; run `pld flywheel` first")
     sections = [
-        INTRODUCTION,
+        _introduction(path, files),
         "## Success",
         _success(summaries),
         "## By region",
@@ -43,6 +44,12 @@ def write_results_page(path: Path, files: Sequence[Path]) -> None:
     sections += ["## What each run learned from", _learned_from(summaries)]
     sections += ["## CPU seconds, from nothing to distilled", _cpu(summaries)]
     write_bytes_atomically(path, ("\n\n".join(sections) + "\n").encode())
+
+
+def _introduction(page: Path, files: Sequence[Path]) -> str:
+    folders = dict.fromkeys(file.parent / "*.json" for file in files)
+    named = " ".join(str(folder) for folder in folders)
+    return INTRODUCTION.format(files=named, page=page)
 
 
 def _summary(file: Path) -> dict[str, Any]:
@@ -65,7 +72,7 @@ def _plot(page: Path, task: str, summaries: Sequence[dict[str, Any]]) -> str:
         for summary in summaries
     }
     runs = {name: rates for name, rates in runs.items() if rates}
-    file = page.parent / "figures" / f"results-{task}.png"
+    file = page.parent / "figures" / f"{page.stem}-{task}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomically(file, runs_plot(runs))
     return (
@@ -165,7 +172,10 @@ def _cpu(summaries: Iterable[dict[str, Any]]) -> str:
 
 
 def _run(summary: dict[str, Any]) -> str:
-    return f"{'+'.join(summary['tasks'])} seed {summary['seed']}"
+    """The run's name: its tasks, its seed, and where it was demonstrated if it was told."""
+    region = summary.get("config", {}).get("demonstrated_in")
+    where = f", demonstrated in {region}" if region else ""
+    return f"{'+'.join(summary['tasks'])} seed {summary['seed']}{where}"
 
 
 def _counted(k: int, n: int) -> str:

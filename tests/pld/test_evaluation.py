@@ -191,3 +191,10 @@ def test_the_results_page_is_made_of_summaries_and_refuses_anything_else(tmp_pat
     (tmp_path / "b.json").write_text("{}")
     with pytest.raises(ConfigError, match="no summary"):
         write_results_page(tmp_path / "results.md", [tmp_path / "b.json"])
+    told = summary | {"config": {"demonstrated_in": "middle"}}
+    (tmp_path / "a.json").write_text(json.dumps(told))
+    write_results_page(tmp_path / "other.md", [tmp_path / "a.json"])
+    page = (tmp_path / "other.md").read_text()
+    assert "| cube_pickup seed 3, demonstrated in middle | cube_pickup | base |" in page
+    assert f"`pld results {tmp_path}/*.json --out {tmp_path}/other.md`" in page
+    assert "(figures/other-cube_pickup.png)" in page, "pages do not share their plots"
