@@ -77,7 +77,7 @@ def _plot(page: Path, task: str, summaries: Sequence[dict[str, Any]]) -> str:
     write_bytes_atomically(file, runs_plot(runs))
     return (
         f"![{task}]({file.relative_to(page.parent)})\n\n{task}: success with 95 % Wilson "
-        f"intervals; the bars of a policy are {', '.join(runs)}, those of them that have it, in "
+        f"intervals; the bars of a policy are {'; '.join(runs)}: those of them that have it, in "
         "this order. Controls are grey."
     )
 
