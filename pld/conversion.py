@@ -6,7 +6,6 @@ the identity executed == filter(choose(base, residual, human)) is checked over t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,33 +149,33 @@ def policy_steps(recorded: Episode, first_step: int) -> tuple[list[PolicyStep], 
     A step that a hold cut short, and one whose command the driver refused, did not execute its
     action, and is one of the others.
     """
-    executed = _executed(recorded)
     arms = {a.value.step: a.value for a in recorded.arm_states}
     bases = {b.value.step: b.value for b in recorded.base_actions}
     choices = {c.value.step: c.value for c in recorded.choices}
     acted = [s for s, c in choices.items() if c.source is not ActionSource.HOLD]
-    held = {c.value.step for c in recorded.commands if c.value.hold}
+    idle = {c.value.step for c in recorded.commands if c.value.hold} | _refused(recorded)
     whole, running = [], 0
     for step, command in {c.value.step: c.value for c in recorded.commands}.items():
         if not acted or not first_step <= step <= acted[-1]:
             continue
         running += 1
-        taken = step in acted and step not in held and executed(step)
-        if taken and step in arms and step in bases:
+        if step in arms and step in bases and step in acted and step not in idle:
             whole.append(PolicyStep(arms[step], bases[step], choices[step], command))
     return whole, running - len(whole)
 
 
-def _executed(recorded: Episode) -> Callable[[int], bool]:
-    """Whether the driver executed the command of a step, as later arm states tell.
+def _refused(recorded: Episode) -> set[int]:
+    """Steps whose command the driver did not execute, as later arm states tell.
 
-    Of a step after which the bag has no state nobody knows; it counts as executed. So does every
-    step of a driver that tells of none.
+    Of a step after which the bag has no state nobody knows, nor of any where the driver tells of
+    none that it executed: these are not among them.
     """
     states = [a.value for a in recorded.arm_states]
-    told = {a.applied_step for a in states if a.applied_ns}
-    newest = max((a.step for a in states), default=0)
-    return lambda step: not told or step >= newest or step in told
+    executed = {a.applied_step for a in states if a.applied_ns}
+    if not executed:
+        return set()
+    newest = max(a.step for a in states)
+    return {c.value.step for c in recorded.commands if c.value.step < newest} - executed
 
 
 def step_images(recorded: Episode, answers: list[BaseAction]) -> NDArray[np.uint8]:

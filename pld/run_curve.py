@@ -8,9 +8,8 @@ from pathlib import Path
 
 from pld.errors import RecordingError
 from pld.probing.arbitrator import NEVER
-from pld.recording.labels import outcome
-from pld.recording.verdict import Verdict, load_verdict
-from pld.run_folder import closed_folders
+from pld.recording.verdict import Verdict
+from pld.run_folder import policys_episodes, verdicts
 
 ARM_STATE = "arm/state"
 
@@ -36,19 +35,17 @@ def run_curve(run_dir: Path, window: int) -> list[CurvePoint]:
     """
     if window < 1:
         raise RecordingError(f"a window of {window} episodes; give a number from 1")
-    found = [(load_verdict(f), outcome(f)) for f in closed_folders(run_dir)]
-    timed = [(v, o, span) for v, o in found if (span := _span_ns(v))]
     counted = [
-        (verdict, ended_ns, o == "success")
-        for verdict, o, (_, ended_ns) in timed
-        if verdict.takeover_step != NEVER and o != "unlabelled" and not verdict.steps.interventions
+        (verdict, span[1], success)
+        for verdict, success in policys_episodes(run_dir)
+        if verdict.takeover_step != NEVER and (span := _span_ns(verdict))
     ]
     if len(counted) < window:
         raise RecordingError(
             f"{str(run_dir)!r} has {len(counted)} labelled episodes with a takeover, fewer than "
             f"the window of {window}; give a smaller --window or let it learn longer"
         )
-    began_ns = min(span[0] for _, _, span in timed)
+    began_ns = min(span[0] for v in verdicts(run_dir) if (span := _span_ns(v)))
     successes = [success for _, _, success in counted]
     return [
         CurvePoint(

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pld.errors import ConfigError, RecordingError
 from pld.evaluation.intervals import Paired
-from pld.evaluation.results import EpisodeResult, Evaluation, paired
+from pld.evaluation.results import EpisodeResult, Evaluation, on_common_starts, paired
 from pld.files import read_json
-from pld.recording.labels import outcome
-from pld.recording.verdict import load_verdict
-from pld.run_folder import closed_folders
+from pld.run_folder import policys_episodes
 
 
 def evaluation_of(run_dir: Path, name: str, policy_id: str, run_seed: int) -> Evaluation:
@@ -22,22 +20,18 @@ def evaluation_of(run_dir: Path, name: str, policy_id: str, run_seed: int) -> Ev
     Those in which a person acted say nothing of a policy and are left out. Raises RecordingError
     when there are none, ConfigError when their seeds are not an evaluation's.
     """
-    results, tasks = [], set()
-    for folder in closed_folders(run_dir):
-        counted, verdict = outcome(folder), load_verdict(folder)
-        if counted == "unlabelled" or verdict.steps.interventions:
-            continue
-        tasks.add(verdict.task)
-        results.append(
-            EpisodeResult(
-                verdict.seed,
-                counted == "success",
-                verdict.steps.steps,
-                verdict.region,
-                verdict.termination_reason,
-                verdict.task,
-            )
+    results = [
+        EpisodeResult(
+            verdict.seed,
+            success,
+            verdict.steps.steps,
+            verdict.region,
+            verdict.termination_reason,
+            verdict.task,
         )
+        for verdict, success in policys_episodes(run_dir)
+    ]
+    tasks = {result.task for result in results}
     if len(tasks) != 1:
         raise RecordingError(f"{str(run_dir)!r} has labelled episodes of {len(tasks)} tasks, not 1")
     ordered = tuple(sorted(results, key=lambda r: r.seed))
@@ -100,15 +94,10 @@ def deployed(run_dir: Path, evaluation: Path) -> Deployed:
     graph = evaluation_of(run_dir, lockstep.name, lockstep.policy_id, lockstep.run_seed)
     if graph.task != lockstep.task:
         raise ConfigError(f"{str(run_dir)!r} is of {graph.task}, the evaluation of {lockstep.task}")
-    common = {e.seed for e in graph.episodes} & {e.seed for e in lockstep.episodes}
-    if not common:
+    common = Deployed(*on_common_starts(graph, lockstep))
+    if not common.graph.episodes:
         raise ConfigError(
             f"{str(run_dir)!r} and {str(evaluation)!r} have no start in common; give the run "
             f"seed:={min(e.seed for e in lockstep.episodes)}"
         )
-    return Deployed(_restricted(graph, common), _restricted(lockstep, common))
-
-
-def _restricted(evaluation: Evaluation, seeds: set[int]) -> Evaluation:
-    kept = sorted((e for e in evaluation.episodes if e.seed in seeds), key=lambda e: e.seed)
-    return replace(evaluation, episodes=tuple(kept))
+    return common

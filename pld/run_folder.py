@@ -43,17 +43,25 @@ def verdicts(run_dir: Path) -> list[Verdict]:
     return [load_verdict(folder) for folder in closed_folders(run_dir)]
 
 
-def success_rows(run_dir: Path) -> list[SuccessRow]:
-    """Success by region, then over all; an operator's label wins over the verdict's outcome.
+def policys_episodes(run_dir: Path) -> list[tuple[Verdict, bool]]:
+    """The labelled episodes of a run that only policies acted in, and whether each succeeded.
 
-    Episodes in which a person acted say nothing of a policy and are left out.
+    Those in which a person acted say nothing of a policy. An operator's label wins over the
+    verdict's outcome.
     """
+    found = [(load_verdict(f), counted_outcome(f)) for f in closed_folders(run_dir)]
+    return [
+        (verdict, outcome == "success")
+        for verdict, outcome in found
+        if outcome != "unlabelled" and not verdict.steps.interventions
+    ]
+
+
+def success_rows(run_dir: Path) -> list[SuccessRow]:
+    """Success of `policys_episodes` by region, then over all."""
     outcomes: dict[str, list[bool]] = {}
-    for folder in closed_folders(run_dir):
-        outcome, verdict = counted_outcome(folder), load_verdict(folder)
-        if outcome != "unlabelled" and not verdict.steps.interventions:
-            region = verdict.region or "anywhere"
-            outcomes.setdefault(region, []).append(outcome == "success")
+    for verdict, success in policys_episodes(run_dir):
+        outcomes.setdefault(verdict.region or "anywhere", []).append(success)
     rows = [_row(region, found) for region, found in sorted(outcomes.items())]
     return [*rows, _row("all", [s for found in outcomes.values() for s in found])]
 

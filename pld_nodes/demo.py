@@ -68,8 +68,8 @@ def _turn(demo: Demo, base: Path, specialist: Path, meter: Meter, say: Say) -> d
 def _record(demo: Demo, name: str, episodes: int, seed: int, say: Say, *more: str) -> Path:
     """The run folder `name` with all its episodes, recorded now as far as they are missing."""
     folder = demo.folder / name
-    close_open_episodes(folder)
     if next_episode(folder) >= episodes:
+        close_open_episodes(folder)
         return folder
     where = [f"output_dir:={demo.folder}", f"robot_ip:={demo.robot_ip}", f"episodes:={episodes}"]
     if (folder / PARAMETERS_NAME).exists():

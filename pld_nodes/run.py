@@ -18,7 +18,7 @@ from pld.errors import ConfigError, RecordingError, RobotError
 from pld.files import sha256_of, write_json_atomically
 from pld.recording.bag import EPISODES_FOLDER
 from pld.recording.durable import MIN_FREE_BYTES, free_bytes
-from pld.recording.recover import is_closed, recover_episode
+from pld.recording.recover import needs_recovery, recover_episode
 from pld.recording.run_files import (
     CHECKPOINTS_NAME,
     PARAMETERS_NAME,
@@ -219,7 +219,7 @@ def close_open_episodes(run_dir: Path) -> None:
     if not (run_dir / EPISODES_FOLDER).is_dir():
         return
     for folder in episode_folders(run_dir):
-        if not is_closed(folder):
+        if needs_recovery(folder):
             recover_episode(folder, termination_reason(run_dir))
 
 

@@ -6,7 +6,6 @@ batches that it would have seen.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor
 from pld.augmentation import Augmentation, relit, shifted
 from pld.distill.episodes import SftEpisode
 from pld.errors import ConfigError
+from pld.tensor_file import content_hash
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,15 @@ class SftDataset:
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of all that batches are made of."""
-        digest = hashlib.sha256(json.dumps([self.instructions, self.tasks]).encode())
-        for values in (self.images, self.proprio, self.actions, self._instruction, self._ahead):
-            digest.update(np.ascontiguousarray(values).data)
-        return digest.hexdigest()
+        arrays = {
+            "images": self.images,
+            "proprio": self.proprio,
+            "actions": self.actions,
+            "instruction": self._instruction,
+            "ahead": self._ahead,
+        }
+        described = json.dumps([self.instructions, self.tasks])
+        return content_hash(described, {k: torch.from_numpy(v) for k, v in arrays.items()})
 
     def statistics(self) -> dict[str, NDArray[np.float32]]:
         """Mean and spread of proprioception and executed actions, with floors for still axes."""

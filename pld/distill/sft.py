@@ -5,7 +5,6 @@ Everything random is a function of (seed, step); weights, optimiser and step are
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from pld.augmentation import Augmentation
 from pld.distill.dataset import Batch, SftDataset
 from pld.errors import ConfigError
 from pld.files import write_bytes_atomically
+from pld.tensor_file import content_hash
 
 LAST_LOSSES = 100
 
@@ -111,10 +111,7 @@ def fine_tune(
 
 def _origin(module: nn.Module, dataset: SftDataset) -> dict[str, str]:
     """What a training begins from: digests of its first weights and of its data."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
-    return {"weights": digest.hexdigest(), "data": dataset.fingerprint()}
+    return {"weights": content_hash("", module.state_dict()), "data": dataset.fingerprint()}
 
 
 class _Run:

@@ -124,9 +124,10 @@ def rate_of(episodes: Iterable[EpisodeResult]) -> Rate:
 
 
 def on_common_starts(first: Evaluation, second: Evaluation) -> tuple[Evaluation, Evaluation]:
-    """Both evaluations cut to the starts that they share; they may differ in number."""
+    """Both evaluations cut to the starts that they share, in the order of their seeds."""
     shared = {e.seed for e in first.episodes} & {e.seed for e in second.episodes}
-    kept = [tuple(e for e in x.episodes if e.seed in shared) for x in (first, second)]
+    ordered = [sorted(x.episodes, key=lambda e: e.seed) for x in (first, second)]
+    kept = [tuple(e for e in episodes if e.seed in shared) for episodes in ordered]
     return replace(first, episodes=kept[0]), replace(second, episodes=kept[1])
 
 

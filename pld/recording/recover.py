@@ -92,7 +92,7 @@ def recover_episode(folder: Path, reason: str = RECORDER_LOST) -> Recovery:
     try:
         if part.exists():
             return _rebuild(folder, part, reason)
-        if bag.exists() and not is_closed(folder):
+        if bag.exists() and needs_recovery(folder):
             return _complete(folder, bag, reason)
     except OSError as error:
         raise RecordingError(f"cannot recover {str(folder)!r}: {describe(error)}") from error
@@ -111,10 +111,10 @@ def part_path(folder: Path) -> Path:
     return folder / f"{folder.name}{PART_SUFFIX}"
 
 
-def is_closed(folder: Path) -> bool:
-    """Whether the episode has its verdict and metadata, and no unfinished bag."""
-    whole = (folder / VERDICT_NAME).exists() and (folder / METADATA_NAME).exists()
-    return whole and not part_path(folder).exists()
+def needs_recovery(folder: Path) -> bool:
+    """Whether the episode has an unfinished bag, or lacks its metadata or verdict."""
+    last = (folder / METADATA_NAME, folder / VERDICT_NAME)
+    return part_path(folder).exists() or not all(path.exists() for path in last)
 
 
 def overall(recoveries: list[Recovery]) -> RecoverResult:

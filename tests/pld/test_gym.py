@@ -16,7 +16,16 @@ import torch
 from gymnasium import spaces
 
 from pld.errors import ConfigError
-from pld.gym import Evaluation, GymnasiumTask, evaluate, flat, probe, task_config, train_specialist
+from pld.gym import (
+    BasePolicyCallable,
+    Evaluation,
+    GymnasiumTask,
+    evaluate,
+    flat,
+    probe,
+    task_config,
+    train_specialist,
+)
 from pld.residual.episode import base_policy_of, collect_episode
 from pld.residual.run import exported_actor
 from pld.residual.trainer import SpecialistTrainer
@@ -57,6 +66,16 @@ def task(env: Slide | None = None, speed: float = 7.5, **more: Any) -> Gymnasium
     )
 
 
+def strict(speed: float) -> BasePolicyCallable:
+    """A base policy that is never asked about numbers that are not finite."""
+
+    def base(seen: np.ndarray) -> np.ndarray:
+        assert np.isfinite(seen).all()
+        return np.array([speed])
+
+    return base
+
+
 def test_actions_are_normalised_over_the_bounds_of_the_action_space() -> None:
     env = Slide()
     slide = task(env, speed=7.5)
@@ -92,21 +111,13 @@ def test_a_simulation_that_breaks_ends_the_episode_without_its_last_step(broken:
 
 
 def test_a_base_policy_is_not_asked_about_numbers_that_are_not_finite() -> None:
-    def strict(seen: np.ndarray) -> np.ndarray:
-        assert np.isfinite(seen).all()
-        return np.array([7.5])
-
-    slide = GymnasiumTask(Slide("nan"), strict, name="slide", max_steps=9)
+    slide = GymnasiumTask(Slide("nan"), strict(7.5), name="slide", max_steps=9)
     episode = collect_episode(slide, 1, base_policy_of(1), 0, 1.0)
     assert len(episode) < 3
 
 
 def test_a_reset_that_breaks_costs_an_episode_and_no_training() -> None:
-    def strict(seen: np.ndarray) -> np.ndarray:
-        assert np.isfinite(seen).all()
-        return np.array([5.0])
-
-    slide = GymnasiumTask(Slide("reset 3"), strict, name="slide", max_steps=9)
+    slide = GymnasiumTask(Slide("reset 3"), strict(5.0), name="slide", max_steps=9)
     broken = collect_episode(slide, 3, base_policy_of(1), 0, 1.0)
     assert (broken.diverged, len(broken), broken.success) == (True, 0, False)
     assert len(collect_episode(slide, 4, base_policy_of(1), 0, 1.0)) == 9
