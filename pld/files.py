@@ -57,7 +57,12 @@ def sole_user(folder: Path) -> Iterator[None]:
 
     The lock goes with the process, however that ends.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{str(folder)!r} cannot be a folder ({error.strerror}); give another with --run"
+        ) from error
     with (folder / LOCK_FILE).open("a+") as stream:
         try:
             fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)

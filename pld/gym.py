@@ -3,11 +3,16 @@
     task = GymnasiumTask(gymnasium.make("Mine-v0"), base_policy=lambda seen: ..., name="mine")
     actor = train_specialist(task, task_config(task, online_steps=5000))
     before, after = evaluate(task, None, range(100)), evaluate(task, actor, range(100))
-    episodes = probe(task, actor, wanted=50, first_seed=10_000)
+    probed = probe(task, actor, wanted=50, first_seed=10_000)
+
+Probe and Learn are here; to distill, fine-tune your own policy on what `probe` returns: raw
+observations and the actions that were executed, in the environment's units.
 
 The base policy is any callable from the environment's observation to an action in the
 environment's own units; it is frozen. A success is what the task says it is (by default
-`info["is_success"]` or `info["success"]`), and the learner's reward is 1 at success, else 0.
+`info["is_success"]` or `info["success"]`), and the learner's reward is 1 at success, else 0. The
+environment's own reward is not used. `actor.save(path)` keeps a trained specialist,
+`pld.residual.actor.load_actor` reads it; a training that was interrupted here begins anew.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from pld.errors import ConfigError
-from pld.evaluation.intervals import wilson
+from pld.evaluation.results import Rate
 from pld.probing.horizon import sample_takeover_step
 from pld.residual.actor import ResidualActor
 from pld.residual.config import ResidualConfig
@@ -30,7 +35,7 @@ from pld.residual.episode import Episode, collect_episode
 from pld.residual.held import HeldResidual
 from pld.residual.protocol import ResidualObservation, StepOutcome
 from pld.residual.run import exported_actor
-from pld.residual.trainer import SpecialistTrainer
+from pld.residual.trainer import EmptyOfflineBufferError, SpecialistTrainer
 from pld.types import Array
 
 EVERY_STEP: dict[str, Any] = {
@@ -46,13 +51,15 @@ EVERY_STEP: dict[str, Any] = {
     "actor_learning_rate": 2e-4,
     "entropy_learning_rate": 5e-4,
     "average_rate": 0.001,
+    "failure_cost": 0.0,
 }
+TOLD = {"is_success", "success"}
 BasePolicyCallable = Callable[[Any], Any]
 
 
 def info_success(info: dict[str, Any]) -> bool:
     """Whether a step's `info` reports success under one of the usual names."""
-    return bool(info.get("is_success", info.get("success", False)))
+    return any(bool(info[name]) for name in TOLD if name in info)
 
 
 def flat(seen: Any) -> Array:
@@ -68,7 +75,8 @@ class GymnasiumTask:
     `features` maps an observation to a vector (F,); for images pass the frozen encoder's output.
     Actions are normalised to [-1, 1] over the bounds of the action space. An environment that
     raises FloatingPointError or returns numbers that are not finite ends its episode; the broken
-    step is not learned from.
+    step is not learned from. `seen` are the raw observations of the episode so far, `done` the
+    actions (A,) that led from one to the next, in the environment's units.
     """
 
     def __init__(
@@ -89,6 +97,9 @@ class GymnasiumTask:
         seen, _ = env.reset(seed=0)
         first = self._features(seen)
         self.feature_dim = first.size
+        self.seen: list[Any] = [seen]
+        self.done: list[NDArray[Any]] = []
+        self.tells_success = False
         self._last = self._observe(seen, first)
 
     def reset(self, seed: int) -> ResidualObservation:
@@ -98,6 +109,7 @@ class GymnasiumTask:
             forget(seed)
         seen, _ = self.env.reset(seed=seed)
         self._steps = 0
+        self.seen, self.done = [seen], []
         features = self._features(seen)
         if not np.isfinite(features).all():  # the base policy is not asked about it
             return ResidualObservation(features, np.zeros(self.action_dim))
@@ -108,9 +120,12 @@ class GymnasiumTask:
         """Execute a normalised action (A,)."""
         executed = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
         try:
-            seen, _, terminated, truncated, info = self.env.step(self._denormalised(executed))
+            self.done.append(self._denormalised(executed))
+            seen, _, terminated, truncated, info = self.env.step(self.done[-1])
         except FloatingPointError:
             return self._broken(executed)
+        self.seen.append(seen)
+        self.tells_success |= not TOLD.isdisjoint(info) or self._success is not info_success
         features = self._features(seen)
         if not np.isfinite(features).all():
             return self._broken(executed)  # before the base policy is asked about it
@@ -140,6 +155,25 @@ class GymnasiumTask:
 
 
 @dataclass(frozen=True)
+class Probed:
+    """One whole successful episode, the base until `takeover_step` and the specialist from there.
+
+    `observations` are the T raw ones on which the T `actions` (T, A) were executed, these in the
+    environment's units: pairs to fine-tune a policy of your own on, from `takeover_step` on or, as
+    in the paper, all of them.
+    """
+
+    seed: int
+    takeover_step: int
+    observations: list[Any]
+    actions: NDArray[Any]
+
+    def __len__(self) -> int:
+        """The number of steps."""
+        return len(self.actions)
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Successes by seed, with the Wilson interval of the rate."""
 
@@ -147,18 +181,12 @@ class Evaluation:
     mean_steps: float
 
     @property
-    def k(self) -> int:
-        """The number of successes."""
-        return sum(self.successes.values())
-
-    @property
-    def n(self) -> int:
-        """The number of episodes."""
-        return len(self.successes)
+    def rate(self) -> Rate:
+        """Successes `k` of `n` episodes."""
+        return Rate(sum(self.successes.values()), len(self.successes))
 
     def __str__(self) -> str:
-        low, high = wilson(self.k, self.n)
-        return f"{self.k}/{self.n} [{low:.2f}, {high:.2f}], {self.mean_steps:.0f} steps"
+        return f"{self.rate}, {self.mean_steps:.0f} steps"
 
 
 def task_config(task: GymnasiumTask, **changes: Any) -> ResidualConfig:
@@ -179,10 +207,27 @@ def train_specialist(
     config: ResidualConfig | None = None,
     on_unit: Callable[[SpecialistTrainer], None] | None = None,
 ) -> ResidualActor:
-    """Train a residual over the task's base; returns the averaged, deterministic actor."""
+    """Train a residual over the task's base; returns the averaged, deterministic actor.
+
+    Raises ConfigError where the task never says whether it succeeded, and
+    pld.residual.trainer.EmptyOfflineBufferError where the base never does.
+    """
     trainer = SpecialistTrainer(task, config or task_config(task), sample_takeover_step)
-    trainer.run(on_unit)
+    try:
+        trainer.run(on_unit)
+    except EmptyOfflineBufferError:
+        _refuse_silence(task)
+        raise
+    _refuse_silence(task)
     return exported_actor(trainer)
+
+
+def _refuse_silence(task: GymnasiumTask) -> None:
+    if not task.tells_success:
+        raise ConfigError(
+            f"task {task.task!r} never said whether it succeeded: no step's info has is_success or "
+            "success; let the environment say it, or pass success=, a function of info"
+        )
 
 
 def evaluate(task: GymnasiumTask, actor: ResidualActor | None, seeds: Iterable[int]) -> Evaluation:
@@ -201,22 +246,20 @@ def probe(
     horizon_steps: int | None = None,
     alpha: float = 0.6,
     attempts: int = 10,
-) -> list[Episode]:
+) -> list[Probed]:
     """`wanted` successful WHOLE episodes, base first, specialist from a sampled step on.
 
-    The labels are the executed actions; failures are dropped, after `attempts * wanted` episodes
-    what there is is returned. The takeover step is drawn from U[0, alpha * horizon_steps], by
-    default a horizon of `max_steps`.
+    Failures are dropped; after `attempts * wanted` episodes what there is is returned. The takeover
+    step is drawn from U[0, alpha * horizon_steps], by default a horizon of `max_steps`.
     """
     rng = np.random.default_rng(first_seed)
-    kept: list[Episode] = []
+    kept: list[Probed] = []
     for seed in range(first_seed, first_seed + attempts * wanted):
         if len(kept) == wanted:
             break
         takeover = sample_takeover_step(rng, alpha, horizon_steps or task.max_steps)
-        episode = run_episode(task, actor, seed, takeover)
-        if episode.success:
-            kept.append(episode)
+        if run_episode(task, actor, seed, takeover).success:
+            kept.append(Probed(seed, takeover, task.seen[:-1], np.stack(task.done)))
     return kept
 
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from pld.cli.options import JsonOption, writable
 from pld.cli.screen import PlainTable, wide_console
 from pld.errors import PldError
 from pld_nodes.graph import Deployment
@@ -99,8 +100,10 @@ def demo(
     run: Annotated[Path, typer.Option(help="folder; an interrupted demo goes on in it")] = Path(
         "runs/demo"
     ),
-    evaluations: Annotated[int, typer.Option(help="episodes before, and as many after")] = 20,
-    probing: Annotated[int, typer.Option(help="probing episodes")] = 30,
+    evaluations: Annotated[
+        int, typer.Option(min=1, help="episodes before, and as many after")
+    ] = 20,
+    probing: Annotated[int, typer.Option(min=1, help="probing episodes")] = 30,
     sft_steps: Annotated[
         int | None, typer.Option(min=1, help="steps of fine-tuning; default: as the task needs")
     ] = None,
@@ -126,14 +129,15 @@ def demo(
 
 @bench.command(name="graph")
 def bench_graph(
-    seconds: Annotated[float, typer.Option(help="robot time per rate [s]")] = 60.0,
+    seconds: Annotated[float, typer.Option(min=1.0, help="robot time per rate [s]")] = 60.0,
     rates_hz: Annotated[str, typer.Option(help="control rates, e.g. 10,20")] = "10,20",
-    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+    json_file: JsonOption = None,
     robot_ip: Annotated[str, typer.Option(help="loopback address of the twin")] = "127.0.0.1",
 ) -> None:
     """Pace, latency, tracking and cost of the running graph; 300 s make it a soak."""
     from pld_nodes.bench.aims import EXIT_MISSED, report
-    from pld_nodes.bench.graph_bench import measure, rates_named
+    from pld_nodes.bench.graph_bench import measure
+    from pld_nodes.parameters import rates_named
 
     met = True
     for rate in rates_named(rates_hz):
@@ -147,21 +151,27 @@ def bench_graph(
 def bench_kill(
     nodes: Annotated[str, typer.Option(help="node names with commas; empty: every node")] = "",
     rate_hz: Annotated[float, typer.Option(help="control rate [Hz]")] = 20.0,
-    trials: Annotated[int, typer.Option(help="kills of each node")] = 1,
-    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="kills of each node")] = 1,
+    json_file: JsonOption = None,
     robot_ip: Annotated[str, typer.Option(help="loopback address of the twin")] = "127.0.0.1",
 ) -> None:
-    """SIGKILL each node while the arm moves: it must hold, and the episode must be closed."""
-    from pld_nodes.bench.aims import EXIT_MISSED, Figure, report
-    from pld_nodes.bench.kill_bench import kill_while_moving, nodes_named
+    """SIGKILL each node while the arm moves: it must hold, and the episode must be closed.
 
+    residual_node and learner_node are killed in runs with the shipped weights, at their 10 Hz.
+    """
+    from pld_nodes.bench.aims import EXIT_MISSED, Figure, report
+    from pld_nodes.bench.kill_bench import kill_while_moving, nodes_named, rate_of
+    from pld_nodes.parameters import rates_named
+
+    rates_named(f"{rate_hz:g}")
     figures: list[Figure] = []
     for node in nodes_named(nodes):
         for _ in range(trials):
             found = kill_while_moving(node, rate_hz, robot_ip, say)
             closed = found.termination_reason == f"node_lost:{node}"
+            two_periods_ms = 2e3 / rate_of(node, rate_hz)
             figures += [
-                Figure(f"{node}: to hold", found.to_hold_ms, "ms", at_most=100.0),
+                Figure(f"{node}: to hold", found.to_hold_ms, "ms", at_most=two_periods_ms),
                 Figure(f"{node}: to standing still", found.to_still_ms, "ms"),
                 Figure(f"{node}: travel", found.travel_mm, "mm"),
                 Figure(f"{node}: episode closed as node_lost", float(closed), "", at_least=1),
@@ -173,7 +183,7 @@ def bench_kill(
 
 @bench.command(name="reflex")
 def bench_reflex(
-    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+    json_file: JsonOption = None,
     robot_ip: Annotated[str, typer.Option(help="loopback address of the twin")] = "127.0.0.1",
 ) -> None:
     """Press on the table with a low force threshold: the reflex latches until recovery."""
@@ -187,7 +197,9 @@ def bench_reflex(
 @bench.command(name="page")
 def bench_page(
     folder: Annotated[Path, typer.Option(help="JSON files of benches")] = Path("docs/figures"),
-    out: Annotated[Path, typer.Option(help="the page")] = Path("docs/figures.md"),
+    out: Annotated[Path, typer.Option(help="the page", callback=writable)] = Path(
+        "docs/figures.md"
+    ),
 ) -> None:
     """Write docs/figures.md from the JSON files of benches."""
     from pld_nodes.bench.figures_page import documents_in, page

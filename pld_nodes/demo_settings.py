@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pld.errors import ConfigError
+from pld.evaluation.seeds import Purpose, evaluation_seeds, seed_range
 from pld.files import read_json, sha256_of, write_json_atomically
 from pld.flywheel import stages
 from pld.flywheel.config import settings_of
@@ -36,6 +37,14 @@ class Demo:
     robot_ip: str = "127.0.0.1"
     trained: Path | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that no run could have, before the folder is begun."""
+        task_facts(self.task)
+        evaluation_seeds(self.seed, self.evaluations)
+        seeds = seed_range(Purpose.PROBING, self.seed)
+        if not 1 <= self.probing <= len(seeds):
+            raise ConfigError(f"{self.probing} probing episodes; give 1 to {len(seeds)}")
+
     @property
     def steps(self) -> int:
         """Steps of fine-tuning."""
@@ -43,7 +52,6 @@ class Demo:
 
     def weights(self) -> tuple[Path, Path]:
         """Base and specialist: those of the flywheel run `trained`, or the shipped ones."""
-        task_facts(self.task)
         if self.trained is not None:
             base = self.trained / "base" / stages.POLICY_FILE
             residual = self.trained / "specialist" / self.task / stages.ACTOR_FILE

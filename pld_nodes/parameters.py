@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,8 +93,7 @@ class RunParameters:
             raise ConfigError(f"horizon_s: {self.horizon_s:g} is not from 0 to 3600")
         if self.seed < 0:
             raise ConfigError(f"seed: {self.seed} is negative")
-        if self.namespace.strip("/").split("/")[0] == REPLAY:
-            raise ConfigError(f"namespace: {self.namespace!r} is where bags are played for viewing")
+        check_namespace(self.namespace)
         if "/" in self.run or self.run in (".", ".."):
             raise ConfigError(f"run: {self.run!r} is not a folder name")
         try:
@@ -124,9 +124,30 @@ class RunParameters:
         return ("specialist",) if self.specialist else ()
 
 
+def check_namespace(name: str) -> None:
+    """The run's namespace must be a ROS name without slashes at its ends; raises ConfigError."""
+    if not re.fullmatch(r"[A-Za-z]\w*(/[A-Za-z_]\w*)*", name, re.ASCII):
+        raise ConfigError(
+            f"namespace: {name!r} is no ROS name; give letters, digits and _ that begin with a "
+            "letter, such as pld or cell_1/pld"
+        )
+    if name.split("/", maxsplit=1)[0] == REPLAY:
+        raise ConfigError(f"namespace: {name!r} is where bags are played for viewing")
+
+
 def _one_of(name: str, value: object, valid: Sequence[object]) -> None:
     if value not in valid:
         raise ConfigError.unknown(name, value, valid)
+
+
+def rates_named(rates_hz: str) -> tuple[float, ...]:
+    """The control rates that a command line names with commas; raises ConfigError."""
+    valid = {f"{rate:g}": rate for rate in RATES_HZ}
+    words = [word.strip() for word in rates_hz.split(",")]
+    for word in words:
+        if word not in valid:
+            raise ConfigError.unknown("control rate", word, valid)
+    return tuple(valid[word] for word in words)
 
 
 def parse_arguments(deployment: Deployment, arguments: Sequence[str]) -> RunParameters:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pld.base_policy.registry import is_weights, trained_policy
+from pld.calibration.files import load_calibration
 from pld.config import load_yaml
 from pld.errors import ConfigError, RecordingError, RobotError
 from pld.files import sha256_of, write_json_atomically
@@ -64,6 +65,8 @@ def check_before_start(parameters: RunParameters, deployment: Deployment) -> Non
     check_robot_named(limits, parameters.limits)
     driver = load_yaml(Path(resolve(parameters.arm_config)), FrankaConfig)
     limits.check_force(driver.translational_stiffness_n_m, driver.translational_clip_m)
+    for path in filter(None, parameters.calibrations.split(",")):
+        load_calibration(Path(resolve(path)))
     for name in WEIGHTS_PARAMETERS:
         found(getattr(parameters, name))
     check_weights(parameters)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pld.cli.options import JsonOption
 from pld.cli.screen import PlainTable, wide_console
+from pld.files import write_json_atomically
 
 if TYPE_CHECKING:
     from pld.recording.info import EpisodeInfo
@@ -23,7 +25,6 @@ app = typer.Typer(
 console = wide_console()
 
 FolderArgument = Annotated[Path, typer.Argument(help="an episode's folder, or a run folder")]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="also write the figures here")]
 EXIT_PROBLEM = 3
 
 
@@ -230,6 +231,6 @@ def _episode_document(episode: EpisodeInfo) -> dict[str, Any]:
     }
 
 
-def _write_json(path: Path | None, figures: object) -> None:
+def _write_json(path: Path | None, figures: Mapping[str, Any] | Sequence[Any]) -> None:
     if path is not None:
-        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_json_atomically(path, figures)

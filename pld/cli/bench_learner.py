@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from pld.cli.options import JsonOption
+from pld.files import write_json_atomically
 
 if TYPE_CHECKING:
     from stable_baselines3.sac import SAC
@@ -22,13 +23,13 @@ WARM_UPDATES = 20
 def bench_learner(
     features: Annotated[
         int | None,
-        typer.Option(help="entries of the feature vector; default: a specialist's over our VLA"),
+        typer.Option(
+            min=1, help="entries of the feature vector; default: a specialist's over our VLA"
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option(help="interleaved rounds", min=3)] = 12,
     updates: Annotated[int, typer.Option(help="updates per round", min=10)] = 60,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="write the figures to this file")
-    ] = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Time critic and actor updates beside stable-baselines3's SAC of the same sizes.
 
@@ -42,7 +43,7 @@ def bench_learner(
     figures = measure(features or specialist_features(), rounds, updates)
     _show(figures)
     if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=1) + "\n")
+        write_json_atomically(json_file, figures)
     if figures["ratio"]["median"] < 1.0:
         raise typer.Exit(1)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pld.cli.options import JsonOption, writable
+from pld.files import write_json_atomically
 
 app = typer.Typer(help="Camera calibration files and boards.", no_args_is_help=True)
 
@@ -33,12 +37,14 @@ def from_twin(
 
 @app.command()
 def board(
-    path: Annotated[Path, typer.Argument(help="PNG to write.")] = Path("calibration/board.png"),
-    columns: Annotated[int, typer.Option(help="Squares across.")] = 7,
-    rows: Annotated[int, typer.Option(help="Squares down.")] = 5,
+    path: Annotated[Path, typer.Argument(help="PNG to write.", callback=writable)] = Path(
+        "calibration/board.png"
+    ),
+    columns: Annotated[int, typer.Option(min=2, help="Squares across.")] = 7,
+    rows: Annotated[int, typer.Option(min=2, help="Squares down.")] = 5,
     square_mm: Annotated[float, typer.Option(help="Side of a square [mm].")] = 36.0,
     marker_mm: Annotated[float, typer.Option(help="Side of a marker [mm].")] = 27.0,
-    dpi: Annotated[int, typer.Option(help="Resolution of the print.")] = 300,
+    dpi: Annotated[int, typer.Option(min=50, max=1200, help="Resolution of the print.")] = 300,
 ) -> None:
     """Draw a ChArUco board, true to size when printed at 100 %."""
     from pld.calibration.board import Board, draw_board, write_png
@@ -57,6 +63,7 @@ def board(
 @app.command()
 def check(
     paths: Annotated[list[Path], typer.Argument(help="Our .yaml files.")],
+    json_file: JsonOption = None,
 ) -> None:
     """Read calibration files and say what is in them; a fault names the file and the field."""
     from rich.console import Console
@@ -64,14 +71,14 @@ def check(
     from pld.calibration.files import load_calibration
     from pld.cli.screen import PlainTable
 
+    read = {str(path): load_calibration(path) for path in paths}
+    if json_file is not None:
+        write_json_atomically(json_file, {p: dataclasses.asdict(c) for p, c in read.items()})
     table = PlainTable("file", "camera", "serial", "pose in", "p_m", "residual", "date", "method")
-    for path in paths:
-        c = load_calibration(path)
+    for path, c in read.items():
         position = " ".join(f"{v:.4f}" for v in c.pose.p_m)
         residual = f"{c.residual_m * 1000:.2f} mm, {c.residual_rad * 57.29578:.2f} deg"
-        table.add_row(
-            str(path), c.camera, c.serial, c.pose.parent, position, residual, c.date, c.method
-        )
+        table.add_row(path, c.camera, c.serial, c.pose.parent, position, residual, c.date, c.method)
     Console().print(table)
 
 

@@ -11,16 +11,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pld.cli.options import JsonOption
+from pld.errors import ConfigError
+
 if TYPE_CHECKING:
     from pld.flywheel.config import FlywheelConfig
     from pld.flywheel.turning import Flywheel
 
 app = typer.Typer(help="Probe, Learn, Distill in the lockstep twin.", no_args_is_help=True)
 
-TaskOption = Annotated[str, typer.Option(help="cube_pickup, peg_insertion or all (one base).")]
-SeedOption = Annotated[int, typer.Option(help="Seed of everything random in the run.")]
-RunOption = Annotated[Path | None, typer.Option("--run", help="Folder of the run.")]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the figures here.")]
+DEFAULT_TASK = "cube_pickup"
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        help="cube_pickup, peg_insertion or all (one base); default: the run's, else cube_pickup."
+    ),
+]
+SeedOption = Annotated[
+    int | None, typer.Option(help="Seed of everything random; default: the run's, else 0.")
+]
+RunOption = Annotated[
+    Path | None,
+    typer.Option("--run", help="Folder of the run; default: runs/flywheel/TASK-seedSEED."),
+]
 EpisodesOption = Annotated[
     int | None, typer.Option(help="Evaluation episodes per policy; default: the run's, else 100.")
 ]
@@ -36,33 +49,30 @@ DemonstratedInOption = Annotated[
 
 @contextmanager
 def opened(
-    task: str,
-    seed: int,
+    task: str | None,
+    seed: int | None,
     run: Path | None,
     check: Callable[[FlywheelConfig], None] | None = None,
+    *,
+    begins: bool = False,
     **changes: object,
 ) -> Iterator[Flywheel]:
     """The run's flywheel with a progress bar around it.
 
-    What `changes` leaves None is as the run was begun with. `check` may refuse before anything
-    is written.
+    What is left None is as the run was begun with. `check` may refuse before anything is written.
+    Only a command that `begins` runs makes a new folder.
     """
     os.environ.setdefault("MUJOCO_GL", "egl")
     import torch
 
     from pld.cli.meter import RichMeter
     from pld.files import sole_user
-    from pld.flywheel.config import FlywheelConfig, tasks_of
-    from pld.flywheel.kept import kept_settings
     from pld.flywheel.turning import Flywheel
     from pld.flywheel.twin_world import TwinWorld
 
     torch.set_num_threads(1)
-    folder = run or Path("runs") / "flywheel" / f"{task}-seed{seed}"
-    given = {name: value for name, value in changes.items() if value is not None}
-    config = replace(
-        FlywheelConfig(tasks=tasks_of(task), seed=seed), **(kept_settings(folder) | given)
-    )
+    folder = run or Path("runs") / "flywheel" / f"{task or DEFAULT_TASK}-seed{seed or 0}"
+    config = _config_of(folder, begins, task, seed=seed, **changes)
     if check is not None:
         check(config)
     if config.demonstrated_in:
@@ -77,10 +87,27 @@ def opened(
         raise typer.Exit(130) from error
 
 
+def _config_of(folder: Path, begins: bool, task: str | None, **changes: object) -> FlywheelConfig:
+    from pld.flywheel.config import FlywheelConfig, tasks_of
+    from pld.flywheel.kept import kept_settings
+
+    kept = kept_settings(folder)
+    if not kept and not begins:
+        raise ConfigError(
+            f"there is no run in {str(folder)!r}; `pld flywheel` makes one, `pld train base` "
+            "begins one; --run, or --task and --seed, name another"
+        )
+    asked = {"tasks": task and tasks_of(task), **changes}
+    settings = {"tasks": tasks_of(DEFAULT_TASK), "seed": 0, **kept}
+    settings |= {name: value for name, value in asked.items() if value is not None}
+    tasks, seed = settings.pop("tasks"), settings.pop("seed")
+    return replace(FlywheelConfig(tasks=tasks, seed=seed), **settings)
+
+
 @app.command("flywheel")
 def flywheel(
-    task: TaskOption = "cube_pickup",
-    seed: SeedOption = 0,
+    task: TaskOption = None,
+    seed: SeedOption = None,
     rounds: Annotated[
         int | None,
         typer.Option(help="Rounds of probing and distillation; default: the run's, else 2."),
@@ -98,13 +125,16 @@ def flywheel(
     json_file: JsonOption = None,
 ) -> None:
     """Base, specialist, probing, distillation and the report; finished stages are skipped."""
-    from pld.flywheel.controls import controls_named, run_controls
+    from pld.flywheel.controls import run_controls
+    from pld.flywheel.names import controls_named
 
     named = controls_named(controls)
     with opened(
         task,
         seed,
         run,
+        lambda config: config.check_round(specialists or 1),
+        begins=True,
         rounds=rounds,
         specialists=specialists,
         evaluation_episodes=episodes,

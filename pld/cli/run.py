@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
+from pld.cli.options import JsonOption, writable
 from pld.files import write_json_atomically
 
 app = typer.Typer(help="Read a run folder: success, parity, cadence, usage, contact sheets.")
-JsonFile = Annotated[Path | None, typer.Option("--json", help="also write the figures here")]
 
 
 @app.command()
 def summary(
     run_dir: Annotated[Path, typer.Argument(help="a folder that `pld up` made")],
-    json_file: JsonFile = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Success by region with Wilson 95 % intervals, where no person acted."""
     from dataclasses import asdict
@@ -47,7 +47,7 @@ def summary(
 def compare(
     run_dir: Annotated[Path, typer.Argument(help="a folder that `pld up sim` made")],
     evaluation: Annotated[Path, typer.Argument(help="evaluation.json of a flywheel run")],
-    json_file: JsonFile = None,
+    json_file: JsonOption = None,
 ) -> None:
     """The same policy on the same starts: through the graph, and in the lockstep twin."""
     from pld.cli.screen import wide_console
@@ -63,7 +63,7 @@ def compare(
 @app.command()
 def parity(
     run_dir: Annotated[Path, typer.Argument(help="a folder that `pld up` made")],
-    json_file: JsonFile = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Does executed == filter(choose(base, residual, human)) hold at every step of every bag?"""
     from pld.cli.screen import wide_console
@@ -98,7 +98,7 @@ def parity(
 @app.command()
 def usage(
     run_dir: Annotated[Path, typer.Argument(help="a folder that `pld up` made")],
-    json_file: JsonFile = None,
+    json_file: JsonOption = None,
 ) -> None:
     """CPU, memory and its growth, of every process of the run and of the shared memory."""
     from dataclasses import asdict
@@ -116,7 +116,7 @@ def usage(
 @app.command()
 def cadence(
     run_dirs: Annotated[list[Path], typer.Argument(help="run folders to hold side by side")],
-    json_file: JsonFile = None,
+    json_file: JsonOption = None,
 ) -> None:
     """The period between commands in robot time, and how many steps were starved or held."""
     from dataclasses import asdict
@@ -134,10 +134,12 @@ def cadence(
 @app.command()
 def curve(
     run_dir: Annotated[Path, typer.Argument(help="a folder that `pld up ... mode:=learn` made")],
-    window: Annotated[int, typer.Option(help="episodes that are counted together")] = 50,
+    window: Annotated[int, typer.Option(min=1, help="episodes that are counted together")] = 50,
     aim: Annotated[float, typer.Option(help="share of successes to look for")] = 0.9,
-    plot: Annotated[Path | None, typer.Option(help="draw the curve into this PNG")] = None,
-    json_file: JsonFile = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="draw the curve into this PNG", callback=writable)
+    ] = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Success of the last episodes of a learning run over robot time, and when it met an aim."""
     from dataclasses import asdict
@@ -174,7 +176,9 @@ def curve(
 def sheet(
     run_dir: Annotated[Path, typer.Argument(help="a folder that `pld up` made")],
     episode: Annotated[int, typer.Option(help="which episode; -1: the first success")] = -1,
-    out: Annotated[Path | None, typer.Option(help="the PNG; default: in the run folder")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="the PNG; default: in the run folder", callback=writable)
+    ] = None,
 ) -> None:
     """Draw a contact sheet: every camera at the start, the grasp and the end of an episode."""
     from pld import contact_sheet

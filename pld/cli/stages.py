@@ -11,7 +11,6 @@ import typer
 
 from pld.cli.flywheel import (
     EpisodesOption,
-    JsonOption,
     RateOption,
     RoundOption,
     RunOption,
@@ -20,18 +19,20 @@ from pld.cli.flywheel import (
     finish,
     opened,
 )
+from pld.cli.options import JsonOption, writable
 from pld.errors import ConfigError
 
 if TYPE_CHECKING:
     from pld.flywheel.config import FlywheelConfig
 
+WEIGHTS_SUFFIX = ".safetensors"
 app = typer.Typer(help="Single stages of the flywheel.", no_args_is_help=True)
 
 
 @app.command("probe")
 def probe(
-    task: TaskOption = "cube_pickup",
-    seed: SeedOption = 0,
+    task: TaskOption = None,
+    seed: SeedOption = None,
     number: RoundOption = 1,
     rate_hz: RateOption = None,
     run: RunOption = None,
@@ -46,8 +47,8 @@ def probe(
 
 @app.command("distill")
 def distill(
-    task: TaskOption = "cube_pickup",
-    seed: SeedOption = 0,
+    task: TaskOption = None,
+    seed: SeedOption = None,
     number: RoundOption = 1,
     rate_hz: RateOption = None,
     run: RunOption = None,
@@ -61,9 +62,11 @@ def distill(
 
 @app.command("evaluate")
 def evaluate(
-    policy: Annotated[str, typer.Argument(help="base, specialist, distilled-1, ...")],
-    task: TaskOption = "cube_pickup",
-    seed: SeedOption = 0,
+    policy: Annotated[
+        str, typer.Argument(help="base, specialist, distilled-1, ... or a file of weights.")
+    ],
+    task: TaskOption = None,
+    seed: SeedOption = None,
     episodes: EpisodesOption = None,
     starts_in: Annotated[
         str | None, typer.Option(help="Region of every start, such as corner; default: all.")
@@ -72,17 +75,27 @@ def evaluate(
     run: RunOption = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Success of one policy of a run on fresh starts, with its Wilson interval."""
+    """Success of a policy on a run's fresh starts, with its Wilson interval.
+
+    The policy is one of the run's, or weights from elsewhere, such as `pld train sft` made; those
+    are copied into the run.
+    """
+    from pld.flywheel.weights import take_in
+
     with opened(task, seed, run, lambda c: _check_policy(policy, c), rate_hz=rate_hz) as wheel:
         if episodes is not None:  # of this evaluation alone; the run keeps its own
             wheel.config = replace(wheel.config, evaluation_episodes=episodes)
-        wheel.evaluate(policy, starts_in)
+        is_file = policy.endswith(WEIGHTS_SUFFIX)
+        wheel.evaluate(take_in(wheel, Path(policy)) if is_file else policy, starts_in)
         finish(wheel, json_file)
 
 
 def _check_policy(policy: str, config: FlywheelConfig) -> None:
     """Refuse what is no policy's name, and the policy of a round that the run does not have."""
-    if policy in ("base", "specialist") or policy.startswith("control-"):
+    from pld.flywheel.names import control_policies
+
+    controls = tuple(control_policies())
+    if policy in ("base", "specialist", *controls) or policy.endswith(WEIGHTS_SUFFIX):
         return
     if found := re.fullmatch(r"distilled-(-?\d+)", policy):
         config.check_round(int(found[1]))
@@ -90,13 +103,16 @@ def _check_policy(policy: str, config: FlywheelConfig) -> None:
         config.check_specialist_round(int(found[1]))
     else:
         made = [f"distilled-{number + 1}" for number in range(config.rounds)]
-        raise ConfigError.unknown("policy", policy, ("base", "specialist", *made, "control-NAME"))
+        valid = ("base", "specialist", *made, *controls, f"FILE{WEIGHTS_SUFFIX}")
+        raise ConfigError.unknown("policy", policy, valid)
 
 
 @app.command("results")
 def results(
     summaries: Annotated[list[Path], typer.Argument(help="summary.json files of finished runs.")],
-    out: Annotated[Path, typer.Option(help="Page to write.")] = Path("docs/results.md"),
+    out: Annotated[
+        Path, typer.Option(help="Page to write, its plots beside it.", callback=writable)
+    ] = Path("results.md"),
 ) -> None:
     """Write the results page from the runs' JSON files."""
     from pld.evaluation.results_page import write_results_page

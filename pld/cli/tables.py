@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pld.cli.screen import PlainTable
 from pld.evaluation.intervals import wilson
+from pld.flywheel.names import zero_to_distilled_cpu_s
 
 if TYPE_CHECKING:
     from pld.cadence import RunCadence
@@ -40,15 +41,10 @@ def cpu_table(summary: dict[str, Any]) -> PlainTable:
     table.add_column("CPU s", justify="right")
     for stage in summary["stages"]:
         table.add_row(stage["name"], f"{stage['cpu_s']:.0f}")
-    table.add_row("zero to distilled", f"{zero_to_distilled_cpu_s(summary):.0f}", style="bold")
+    table.add_row(
+        "zero to distilled", f"{zero_to_distilled_cpu_s(summary['stages']):.0f}", style="bold"
+    )
     return table
-
-
-def zero_to_distilled_cpu_s(summary: dict[str, Any]) -> float:
-    """CPU seconds of the stages that the last distilled policy depends on."""
-    apart = ("evaluation/", "control-")
-    stages = summary["stages"]
-    return float(sum(s["cpu_s"] for s in stages if not s["name"].startswith(apart)))
 
 
 def classifier_table(card: ClassifierCard) -> PlainTable:

@@ -10,7 +10,6 @@ import typer
 
 from pld.cli.flywheel import (
     DemonstratedInOption,
-    JsonOption,
     RateOption,
     RoundOption,
     RunOption,
@@ -19,6 +18,7 @@ from pld.cli.flywheel import (
     finish,
     opened,
 )
+from pld.cli.options import JsonOption, writable
 from pld.errors import ConfigError
 
 app = typer.Typer(help="Train one part of the flywheel.", no_args_is_help=True)
@@ -26,10 +26,11 @@ app = typer.Typer(help="Train one part of the flywheel.", no_args_is_help=True)
 
 @app.command("base")
 def base(
-    task: TaskOption = "cube_pickup",
-    seed: SeedOption = 0,
+    task: TaskOption = None,
+    seed: SeedOption = None,
     demonstrations: Annotated[
-        int | None, typer.Option(help="Per task; default: the run's, else as the task needs.")
+        int | None,
+        typer.Option(min=1, help="Per task; default: the run's, else as the task needs."),
     ] = None,
     demonstrated_in: DemonstratedInOption = None,
     rate_hz: RateOption = None,
@@ -41,6 +42,7 @@ def base(
         task,
         seed,
         run,
+        begins=True,
         demonstrations=demonstrations,
         demonstrated_in=demonstrated_in,
         rate_hz=rate_hz,
@@ -51,8 +53,8 @@ def base(
 
 @app.command("specialist")
 def specialist(
-    task: TaskOption = "cube_pickup",
-    seed: SeedOption = 0,
+    task: TaskOption = None,
+    seed: SeedOption = None,
     number: RoundOption = 1,
     rate_hz: RateOption = None,
     run: RunOption = None,
@@ -107,8 +109,11 @@ def sft(
 @app.command("reward")
 def reward(
     bags: Annotated[list[Path], typer.Argument(help="runs or episodes with their verdicts")],
-    output: Annotated[Path, typer.Option(help="file that receives the weights, .safetensors")],
-    steps: Annotated[int, typer.Option(help="training steps")] = 600,
+    output: Annotated[
+        Path,
+        typer.Option(help="file that receives the weights, .safetensors", callback=writable),
+    ],
+    steps: Annotated[int, typer.Option(min=1, help="training steps")] = 600,
     seed: Annotated[int, typer.Option(help="seed of weights, batches and augmentation")] = 0,
     json_file: JsonOption = None,
 ) -> None:

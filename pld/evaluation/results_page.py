@@ -10,6 +10,9 @@ from pld.errors import ConfigError
 from pld.evaluation.intervals import wilson
 from pld.evaluation.results import Rate, policy_and_region
 from pld.files import read_json, write_bytes_atomically
+from pld.flywheel.names import APART, control_policies, zero_to_distilled_cpu_s
+
+USUAL_ROUNDS = 2
 
 INTRODUCTION = """# Results
 
@@ -19,17 +22,14 @@ lockstep twin. The runs that the command was given are listed whole, whatever th
 whose seeds no training saw, the same starts for every policy of a run; intervals are 95 % Wilson;
 p-values are McNemar's exact test on paired starts.
 
-This page again, from the runs' own figures: `pld results {files} --out {page}`. A run
-again: `pld flywheel --task TASK --seed SEED --json FILE`, with `--controls NAMES` for its controls
-and `--demonstrated-in REGION` where its name says so.
+This page again, from the runs' own figures: `pld results {files} --out {page}`. The runs
+again, with the settings of today: the commands of the [last section](#commands).
 """
 
 
 def write_results_page(path: Path, files: Sequence[Path]) -> None:
     """Write the page; raises ConfigError for files that are no summaries."""
-    summaries = [_summary(file) for file in sorted(files)]
-    if not summaries:
-        raise ConfigError("no summaries given; run `pld flywheel` first")
+    summaries = _summaries(sorted(files))
     sections = [
         _introduction(path, files),
         "## Success",
@@ -43,6 +43,7 @@ def write_results_page(path: Path, files: Sequence[Path]) -> None:
     sections += ["## Learning the specialist", _specialists(summaries)]
     sections += ["## What each run learned from", _learned_from(summaries)]
     sections += ["## CPU seconds, from nothing to distilled", _cpu(summaries)]
+    sections += ["## Commands", _commands(summaries)]
     write_bytes_atomically(path, ("\n\n".join(sections) + "\n").encode())
 
 
@@ -50,6 +51,22 @@ def _introduction(page: Path, files: Sequence[Path]) -> str:
     folders = dict.fromkeys(file.parent / "*.json" for file in files)
     named = " ".join(str(folder) for folder in folders)
     return INTRODUCTION.format(files=named, page=page)
+
+
+def _summaries(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """One summary of every run; ConfigError where two are of the same."""
+    found: dict[str, Path] = {}
+    summaries = [_summary(file) for file in files]
+    for file, summary in zip(files, summaries, strict=True):
+        name = _run(summary)
+        if name in found:
+            raise ConfigError(
+                f"{str(found[name])!r} and {str(file)!r} are both of {name!r}; give one of them"
+            )
+        found[name] = file
+    if not summaries:
+        raise ConfigError("no summaries given; run `pld flywheel` first")
+    return summaries
 
 
 def _summary(file: Path) -> dict[str, Any]:
@@ -164,11 +181,35 @@ def _learned_from(summaries: Iterable[dict[str, Any]]) -> str:
 def _cpu(summaries: Iterable[dict[str, Any]]) -> str:
     rows = []
     for summary in summaries:
-        apart = ("evaluation/", "control-")
-        needed = [s for s in summary["stages"] if not s["name"].startswith(apart)]
+        needed = [s for s in summary["stages"] if not s["name"].startswith(APART)]
         parts = ", ".join(f"{s['name']} {s['cpu_s']:.0f}" for s in needed)
-        rows.append((_run(summary), f"{sum(s['cpu_s'] for s in needed):.0f}", parts))
+        rows.append((_run(summary), f"{zero_to_distilled_cpu_s(needed):.0f}", parts))
     return _table(("run", "CPU s", "stages"), rows)
+
+
+def _commands(summaries: Iterable[dict[str, Any]]) -> str:
+    return _table(("run", "command"), [(_run(s), c) for s in summaries for c in _commands_of(s)])
+
+
+def _commands_of(summary: dict[str, Any]) -> list[str]:
+    """What makes a run: the flywheel with its controls, then its evaluations in one region."""
+    config = summary.get("config", {})
+    task = "all" if len(summary["tasks"]) > 1 else summary["tasks"][0]
+    rounds = summary.get("rounds", USUAL_ROUNDS)
+    options = f" --rounds {rounds}" if rounds != USUAL_ROUNDS else ""
+    if region := config.get("demonstrated_in"):
+        options += f" --demonstrated-in {region}"
+    names = [policy_and_region(rate["name"]) for rate in summary["rates"]]
+    made = control_policies()
+    controls = dict.fromkeys(made[policy] for policy, _ in names if policy in made)
+    if controls:
+        options += f" --controls {','.join(controls)}"
+    which = f"--task {task} --seed {summary['seed']}"
+    regional = dict.fromkeys((policy, region) for policy, region in names if region)
+    return [
+        f"`pld flywheel {which}{options}`",
+        *(f"`pld evaluate {policy} {which} --starts-in {region}`" for policy, region in regional),
+    ]
 
 
 def _run(summary: dict[str, Any]) -> str:

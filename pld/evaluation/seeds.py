@@ -15,6 +15,7 @@ BLOCK = 100_000_000
 PER_RUN = 100_000
 PER_ROUND = 10_000
 MAX_RUN_SEED = BLOCK // PER_RUN - 2
+LAST_PART = PER_RUN // PER_ROUND - 1
 
 
 class Purpose(str, Enum):
@@ -45,10 +46,8 @@ def seed_range(purpose: Purpose, run_seed: int, part: int = 0) -> range:
     if purpose is Purpose.SPECIALIST:
         first = (run_seed + 1) * PER_RUN
         return range(first, first + PER_RUN)
-    if not 0 <= part < PER_RUN // PER_ROUND:
-        raise ConfigError(
-            f"part {part} of {purpose.value}; give one from 0 to {PER_RUN // PER_ROUND - 1}"
-        )
+    if not 0 <= part <= LAST_PART:
+        raise ConfigError(f"part {part} of {purpose.value}; give one from 0 to {LAST_PART}")
     first = _BLOCKS[purpose] * BLOCK + run_seed * PER_RUN + part * PER_ROUND
     return range(first, first + PER_ROUND)
 

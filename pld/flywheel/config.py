@@ -8,6 +8,7 @@ from typing import Any
 
 from pld.distill.sft import SftConfig
 from pld.errors import ConfigError
+from pld.evaluation.seeds import LAST_PART, evaluation_seeds
 from pld.probing.horizon import LARGEST_ALPHA
 from pld.residual.config import ResidualConfig
 from pld.tasks import TASKS, task_facts
@@ -26,6 +27,7 @@ HELD_DECISIONS: dict[str, Any] = {
     "gamma": 0.94,
     "n_step": 1,
     "actor_learning_rate": 5e-4,
+    "failure_cost": 0.0,
     **EVERY_UPDATE,
 }
 HELD_STEPS = 10_000
@@ -119,6 +121,9 @@ class FlywheelConfig:
         for name in ("rounds", "specialists", "probing_tries", "evaluation_episodes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.rounds > LAST_PART:
+            raise ConfigError(f"rounds is {self.rounds}; give 1 to {LAST_PART}")
+        evaluation_seeds(self.seed, self.evaluation_episodes)
         self._check_alphas()
         if self.labels not in LABELS:
             raise ConfigError.unknown("labels", self.labels, LABELS)
@@ -201,6 +206,7 @@ class FlywheelConfig:
 
 def tasks_of(name: str) -> tuple[str, ...]:
     """The tasks that a command line names: one of them, or `all`."""
-    if name == "all":
-        return tuple(task.name for task in TASKS)
-    return (task_facts(name).name,)
+    names = tuple(task.name for task in TASKS)
+    if name not in (*names, "all"):
+        raise ConfigError.unknown("task", name, (*names, "all"))
+    return names if name == "all" else (name,)

@@ -8,34 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pld.errors import ConfigError
 from pld.evaluation.seeds import Purpose, seed_range
 from pld.flywheel import stages
-from pld.flywheel.turning import Flywheel, SpecialistFiles
+from pld.flywheel.names import ALPHAS, FEWER
+from pld.flywheel.turning import Flywheel
 from pld.residual.config import control as residual_control
-
-ALPHAS = (0.0, 0.3, 0.6, 0.9)
-RESIDUAL_CONTROLS = ("rlpd", "no-base-data", "xi-one", "no-search", "failure-cost")
-FEWER = (25, 50, 100)
-SFT_CONTROLS = (
-    "extra-demonstrations",
-    "fewer-episodes",
-    "specialist-only",
-    "whole-trajectories",
-    "alpha-sweep",
-)
-CONTROLS = (*SFT_CONTROLS, *RESIDUAL_CONTROLS)
-
-
-def controls_named(names: str) -> tuple[str, ...]:
-    """The controls that a command line asks for: `none`, `all`, or names by comma."""
-    if names in ("none", "all"):
-        return CONTROLS if names == "all" else ()
-    chosen = tuple(name.strip() for name in names.split(","))
-    for name in chosen:
-        if name not in CONTROLS:
-            raise ConfigError.unknown("control", name, ("none", "all", *CONTROLS))
-    return chosen
 
 
 def run_controls(wheel: Flywheel, names: Sequence[str]) -> None:
@@ -56,7 +33,8 @@ def run_controls(wheel: Flywheel, names: Sequence[str]) -> None:
                 _probing_control(wheel, f"alpha-{alpha:g}", alpha, 1)
         else:
             for task in wheel.config.tasks:
-                _residual_control(wheel, name, task)
+                _train_control(wheel, name, task)
+            wheel.evaluate(f"control-{name}")
 
 
 def _extra_demonstrations(wheel: Flywheel) -> None:
@@ -119,7 +97,7 @@ def _distill_and_evaluate(
     wheel.evaluate(name)
 
 
-def _residual_control(wheel: Flywheel, control: str, task: str) -> None:
+def _train_control(wheel: Flywheel, control: str, task: str) -> None:
     """Another way to learn the specialist, over the same base and for as many steps."""
     config, name = wheel.config, f"control-{control}"
     settings = residual_control(control, config.specialist_of(task))
@@ -132,5 +110,3 @@ def _residual_control(wheel: Flywheel, control: str, task: str) -> None:
             folder, wheel.world(task), base, settings, config.execute_horizon, wheel.meter
         ),
     )
-    residual = wheel.folder / f"{name}-specialist" / task / stages.ACTOR_FILE
-    wheel.evaluate_as(name, task, SpecialistFiles(base, residual))

@@ -13,6 +13,8 @@ from pld.flywheel.stages import POLICY_FILE
 
 CONFIG_FILE = "config.json"
 KEPT = (
+    "tasks",
+    "seed",
     "rounds",
     "specialists",
     "rate_hz",
@@ -26,7 +28,8 @@ FIXED = ("tasks", "seed", "rate_hz", "demonstrated_in")
 def kept_settings(folder: Path) -> dict[str, Any]:
     """Those of KEPT that the run in `folder` was begun with; nothing of a new folder."""
     before = _before(folder)
-    return {name: before[name] for name in KEPT if name in before}
+    kept = {name: before[name] for name in KEPT if name in before}
+    return kept | ({"tasks": tuple(kept["tasks"])} if "tasks" in kept else {})
 
 
 def remember(folder: Path, config: FlywheelConfig) -> None:
@@ -37,7 +40,7 @@ def remember(folder: Path, config: FlywheelConfig) -> None:
         if name in before and before[name] != asked:
             raise ConfigError(
                 f"{str(folder)!r} holds a run with {name} {before[name]!r}, not {asked!r}; "
-                "choose another folder with --run"
+                "leave that option out, or choose another folder with --run"
             )
     write_json_atomically(folder / CONFIG_FILE, now)
 

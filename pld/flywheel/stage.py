@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from pld.errors import ConfigError
 from pld.files import read_json, sha256_of, write_json_atomically
+from pld.flywheel.names import command_for
 
 DONE = "done.json"
 BEGUN = "begun.json"
@@ -80,16 +81,19 @@ def run_stage(
     run: Path,
     name: str,
     settings: dict[str, Any],
-    upstream: Iterable[Path],
+    upstream: Sequence[Path],
     work: Work,
     meter: Meter,
 ) -> StageRecord:
     """Do the stage `name` in `run/name`, or skip it when it is done.
 
     `work` gets the stage's folder, may find files of a killed attempt there, and returns its
-    figures. A stage whose settings or upstream files changed starts from an empty folder.
+    figures. A stage whose settings or upstream files changed starts from an empty folder. Raises
+    ConfigError where an upstream file is missing, with the command that makes it.
     """
     folder = run / name
+    for path in (path for path in upstream if not path.exists()):
+        raise missing(run, str(path.relative_to(run)))
     made_of = {str(p.relative_to(run)): _hash(p) for p in upstream}
     inputs = fingerprint([settings, made_of])
     if record := _finished(folder, inputs):
@@ -168,9 +172,14 @@ def _outputs(folder: Path) -> list[Path]:
     return kept
 
 
+def missing(run: Path, name: str) -> ConfigError:
+    """What to say where `name`, a stage of `run` or a file of one, is not there."""
+    return ConfigError(
+        f"{str(run / name)!r} is missing; `{command_for(name)} --run {run}` makes it"
+    )
+
+
 def _hash(path: Path) -> str:
-    if not path.exists():
-        raise ConfigError(f"{str(path)!r} is missing; run the stage that makes it first")
     if path.is_dir():
         return fingerprint({p.name: sha256_of(p) for p in sorted(path.iterdir()) if p.is_file()})
     return sha256_of(path)

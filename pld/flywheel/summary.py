@@ -20,7 +20,8 @@ from pld.evaluation.results import (
 from pld.evaluation.seeds import Purpose, refuse_overlap, seed_range
 from pld.files import read_json, write_json_atomically
 from pld.flywheel.collecting import seed_of_log
-from pld.flywheel.controls import RESIDUAL_CONTROLS
+from pld.flywheel.config import FlywheelConfig
+from pld.flywheel.names import RESIDUAL_CONTROLS
 from pld.flywheel.stage import DONE, current_stages
 from pld.flywheel.stages import EVALUATION_FILE
 from pld.flywheel.turning import Flywheel
@@ -40,7 +41,7 @@ def evaluations_of(stages: Sequence[Path]) -> list[Evaluation]:
 def _place(path: Path) -> tuple[int, str, str]:
     """Where the evaluation `POLICY/TASK/FILE` stands in tables."""
     policy, task = path.parts[-3:-1]
-    kinds = ("base", "specialist", "distilled", "control")
+    kinds = ("base", "specialist", "distilled", "control", "weights")
     return next(i for i, kind in enumerate(kinds) if policy.startswith(kind)), policy, task
 
 
@@ -57,7 +58,7 @@ def write_summary(wheel: Flywheel, json_file: Path | None) -> dict[str, Any]:
         "tasks": list(config.tasks),
         "seed": config.seed,
         "rounds": config.rounds,
-        "config": config.as_dict(),
+        "config": config.as_dict() | {"specialist": _specialists(config)},
         "rates": [_rate(e) for e in evaluations],
         "comparisons": _comparisons(evaluations, f"distilled-{config.rounds}"),
         "stages": [_stage(run, folder) for folder in current],
@@ -70,6 +71,11 @@ def write_summary(wheel: Flywheel, json_file: Path | None) -> dict[str, Any]:
     if json_file is not None:
         write_json_atomically(json_file, summary)
     return summary
+
+
+def _specialists(config: FlywheelConfig) -> dict[str, Any]:
+    """What the specialists of a run were trained with, by task: the tasks' own values."""
+    return {task: config.specialist_of(task).as_dict() for task in config.tasks}
 
 
 def trained_seeds(run: Path, seed: int) -> set[int]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pld.base_policy.builtin import BuiltinPolicy
 from pld.base_policy.builtin_network import NetworkConfig
@@ -17,41 +16,21 @@ from pld.files import read_json
 from pld.flywheel import stages
 from pld.flywheel.config import FlywheelConfig
 from pld.flywheel.kept import remember
+from pld.flywheel.names import newest_before, specialist_name
 from pld.flywheel.rolling import Cast
-from pld.flywheel.stage import Meter, StageRecord, run_stage
+from pld.flywheel.stage import DONE, Meter, StageRecord, missing, run_stage
+from pld.flywheel.weights import RunWeights, SpecialistFiles
 from pld.flywheel.world import World, WorldMaker
 
 
-class SpecialistFiles(NamedTuple):
-    """Weights that make a specialist: the frozen policy under it, and its residual."""
-
-    base: Path
-    residual: Path
-
-
-def newest_before(number: int) -> str:
-    """The newest policy when round `number` begins."""
-    return "base" if number == 1 else f"distilled-{number - 1}"
-
-
-def specialist_name(number: int) -> str:
-    """Folder and evaluation of the specialist that round `number` trains."""
-    return "specialist" if number == 1 else f"specialist-{number}"
-
-
-def specialist_number(name: str) -> int:
-    """The round whose specialist is called `name`; 0 when `name` is none."""
-    found = re.fullmatch(r"specialist(?:-(\d+))?", name)
-    return 0 if found is None else int(found[1] or 1)
-
-
-class Flywheel:
+class Flywheel(RunWeights):
     """One run in one folder. Every method is a stage that can be called alone and again."""
 
     def __init__(
         self, folder: Path, config: FlywheelConfig, make_world: WorldMaker, meter: Meter
     ) -> None:
-        self.folder, self.config, self.meter = folder, config, meter
+        super().__init__(folder)
+        self.config, self.meter = config, meter
         self._make_world = make_world
         self._worlds: dict[str, World] = {}
         self.records: list[StageRecord] = []
@@ -214,11 +193,9 @@ class Flywheel:
         )
 
     def evaluate(self, name: str, starts_in: str | None = None) -> None:
-        """Evaluate `base`, `specialist[-N]`, `distilled-N` or a control's policy on every task."""
+        """Evaluate `base`, `specialist[-N]`, `distilled-N`, a control's or what was taken in."""
         for task in self.config.tasks:
-            number = specialist_number(name)
-            files = self.specialist_files(task, number) if number else None
-            self.evaluate_as(name, task, files, starts_in)
+            self.evaluate_as(name, task, self.files_of(name, task), starts_in)
 
     def evaluate_as(
         self,
@@ -272,18 +249,12 @@ class Flywheel:
         tasks = self.config.tasks
         return [self.folder / f"probing-{i}" / t for i in range(1, rounds + 1) for t in tasks]
 
-    def policy_file(self, name: str) -> Path:
-        """Weights of the policy called `name`."""
-        return self.folder / name / stages.POLICY_FILE
-
-    def specialist_files(self, task: str, number: int = 1) -> SpecialistFiles:
-        """Weights of the base and of the residual of specialist `number`."""
-        residual = self.folder / specialist_name(number) / task / stages.ACTOR_FILE
-        return SpecialistFiles(self.policy_file(newest_before(number)), residual)
-
     def figures(self, name: str) -> dict[str, Any]:
         """The figures of a finished stage."""
-        content: dict[str, Any] = read_json(self.folder / name / "done.json")["figures"]
+        done = self.folder / name / DONE
+        if not done.exists():
+            raise missing(self.folder, name)
+        content: dict[str, Any] = read_json(done)["figures"]
         return content
 
     def stage(

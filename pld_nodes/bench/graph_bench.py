@@ -9,29 +9,18 @@ from collections.abc import Callable
 import numpy as np
 
 from pld import cadence
-from pld.errors import ConfigError
 from pld.recording.reader import Episode, read_episode
 from pld.run_folder import episode_folders
 from pld.run_usage import ProcessUsage, run_usage
 from pld.types import Array
 from pld_nodes.bench.aims import Figure
 from pld_nodes.graph import Deployment
-from pld_nodes.parameters import RATES_HZ, parse_arguments
+from pld_nodes.parameters import parse_arguments
 from pld_nodes.run import execute
 
 MEMORY_GROWTH_MB_PER_MIN = 1.0
 LONGEST_EPISODE_S = 60.0
 Say = Callable[[str, str], None]
-
-
-def rates_named(rates_hz: str) -> tuple[float, ...]:
-    """The control rates that a command line names with commas; raises ConfigError."""
-    valid = {f"{rate:g}": rate for rate in RATES_HZ}
-    words = [word.strip() for word in rates_hz.split(",")]
-    for word in words:
-        if word not in valid:
-            raise ConfigError.unknown("control rate", word, valid)
-    return tuple(valid[word] for word in words)
 
 
 def measure(rate_hz: float, seconds: float, robot_ip: str, say: Say) -> list[Figure]:

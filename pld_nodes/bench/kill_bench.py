@@ -29,8 +29,11 @@ from pld_nodes.bench.truth_path import ee_positions
 from pld_nodes.graph import Deployment
 from pld_nodes.parameters import RunParameters, parse_arguments
 from pld_nodes.run import prepare
+from pld_nodes.share import share_path
 from pld_nodes.supervisor import RunFailedError, Supervisor
 
+SHIPPED = "launch/demo/peg_insertion"
+SHIPPED_RATE_HZ = 10.0
 STILL_M = 0.001
 WATCH_S = 8.0
 
@@ -49,7 +52,23 @@ class KillResult:
 
 def killable() -> tuple[str, ...]:
     """The nodes of the table that the bench kills, in the table's order."""
-    return tuple(p.name for p in graph.processes(Deployment.SIM) if p.is_node)
+    every = graph.processes(Deployment.SIM, ("specialist", "learner"))
+    return tuple(p.name for p in every if p.is_node)
+
+
+def rate_of(node: str, rate_hz: float) -> float:
+    """The control rate [Hz] at which `node` is killed: where weights act, it is theirs."""
+    return SHIPPED_RATE_HZ if _with_weights(node) else rate_hz
+
+
+def _with_weights(node: str) -> list[str]:
+    """What a run needs to have `node` in it; nothing where every run has it."""
+    base, specialist = (share_path(f"{SHIPPED}/{n}.safetensors") for n in ("base", "specialist"))
+    policy = ["task:=peg_insertion", f"policy:={base}"]
+    return {
+        "residual_node": ["mode:=probe", *policy, f"specialist:={specialist}", "alpha:=0"],
+        "learner_node": ["mode:=learn", *policy],
+    }.get(node, [])
 
 
 def nodes_named(names: str) -> tuple[str, ...]:
@@ -67,10 +86,10 @@ def kill_while_moving(node: str, rate_hz: float, robot_ip: str, say: Say) -> Kil
         parameters = parse_arguments(
             Deployment.SIM,
             [
-                "policy:=sweep",
+                *(_with_weights(node) or ["policy:=sweep"]),
                 "episodes:=1",
                 "horizon_s:=60",
-                f"rate_hz:={rate_hz}",
+                f"rate_hz:={rate_of(node, rate_hz)}",
                 f"output_dir:={folder}",
                 f"robot_ip:={robot_ip}",
             ],
@@ -83,7 +102,7 @@ def _trial(node: str, parameters: RunParameters, watcher: ArmWatcher, say: Say) 
     run = prepare(parameters, Deployment.SIM)
     assert run.twin_dir is not None
     supervisor = run.supervisor(say)
-    killer = Killer(node, supervisor, watcher, run.twin_dir)
+    killer = Killer(node, supervisor, watcher, run.twin_dir, parameters.task)
     killer.start()
     try:
         supervisor.run()
@@ -101,11 +120,11 @@ class Killer(threading.Thread):
     """Waits until the arm moves, kills a node, and follows the simulator's truth after that."""
 
     def __init__(
-        self, node: str, supervisor: Supervisor, watcher: ArmWatcher, twin_dir: Path
+        self, node: str, supervisor: Supervisor, watcher: ArmWatcher, twin_dir: Path, task: str
     ) -> None:
         super().__init__(name="killer", daemon=True)
         self._node, self._supervisor, self._watcher = node, supervisor, watcher
-        self._twin_dir = twin_dir
+        self._twin_dir, self._task = twin_dir, task
         self.killed_ns = 0
         self.pids: list[int] = []
         self._path: list[tuple[int, Array]] = []
@@ -139,7 +158,7 @@ class Killer(threading.Thread):
         """The figures; NaN where nothing was seen."""
         if not self._path:
             raise PldError(f"{self._node}: the arm never moved, so nothing could be measured")
-        places = ee_positions([qpos for _, qpos in self._path])
+        places = ee_positions([qpos for _, qpos in self._path], self._task)
         away = np.linalg.norm(places - places[-1], axis=1) > STILL_M
         still_ns = max((t for (t, _), far in zip(self._path, away, strict=True) if far), default=0)
         still_ns = max(still_ns, self.killed_ns)

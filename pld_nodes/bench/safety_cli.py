@@ -10,9 +10,11 @@ from typing import Annotated
 import typer
 from rich.progress import track
 
+from pld.cli.options import JsonOption
 from pld.cli.screen import wide_console
 from pld.errors import ConfigError
 from pld_nodes.bench.aims import EXIT_MISSED, report
+from pld_nodes.parameters import rates_named
 from pld_nodes.share import share_path
 
 SAVED = Path("docs/figures/safety")
@@ -21,11 +23,13 @@ console = wide_console()
 
 
 def bench_safety(
-    trials: Annotated[int, typer.Option(help="injections of each fault")] = 3,
+    trials: Annotated[int, typer.Option(min=1, help="injections of each fault")] = 3,
     only: Annotated[str, typer.Option(help="faults' names or words of them, by comma")] = "",
     budget_s: Annotated[float, typer.Option(help="begin no new run after [s] of wall time")] = 1e9,
-    normal_s: Annotated[float, typer.Option(help="robot time [s] without faults")] = 60.0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+    normal_s: Annotated[
+        float, typer.Option(min=0.0, help="robot time [s] without faults, or 0")
+    ] = 60.0,
+    json_file: JsonOption = None,
     robot_ip: Annotated[str, typer.Option(help="loopback address of the twin")] = "127.0.0.1",
     rate_hz: Annotated[float, typer.Option(help="control rate [Hz]")] = 20.0,
 ) -> None:
@@ -36,6 +40,7 @@ def bench_safety(
     from pld_nodes.bench.safety_faults import chosen
     from pld_nodes.bench.safety_session import Trial
 
+    rates_named(f"{rate_hz:g}")
     faults = chosen(only)
     normal = [normal_running(normal_s)] if normal_s > 0 else []
     limits = load_limits(share_path(LIMITS))
@@ -87,9 +92,11 @@ def bench_safety_page(
 
 
 def bench_cycles(
-    minutes: Annotated[float, typer.Option(help="begin no cycle after so much wall time")] = 30.0,
-    seed: Annotated[int, typer.Option(help="seed of the moments of interruption")] = 0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="begin no cycle after so much wall time")
+    ] = 30.0,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the moments of interruption")] = 0,
+    json_file: JsonOption = None,
     robot_ip: Annotated[str, typer.Option(help="loopback address of the twin")] = "127.0.0.1",
 ) -> None:
     """Bring the graph up and down again and again, half of the times by an interrupt."""
@@ -105,17 +112,18 @@ def bench_box(
         int | None, typer.Option(min=1, help="random commands; default: 100000, 10000 with --fci")
     ] = None,
     rate_hz: Annotated[float, typer.Option(help="control rate [Hz]")] = 20.0,
-    seed: Annotated[int, typer.Option(help="seed of the commands")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the commands")] = 0,
     fci: Annotated[
         bool, typer.Option("--fci", help="the driver and a simulated Franka, in real time")
     ] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="also write it here")] = None,
+    json_file: JsonOption = None,
     robot_ip: Annotated[str, typer.Option(help="loopback address of the FCI twin")] = "127.0.0.1",
 ) -> None:
     """Random and adversarial commands in a twin: does the arm stay in its box?"""
     from pld_nodes.bench.box_bench import lockstep_arm, measure
     from pld_nodes.bench.box_fci import fci_arm
 
+    rates_named(f"{rate_hz:g}")
     count = commands or (10_000 if fci else 100_000)
     title = f"{count} random commands at {rate_hz:g} Hz, {'FCI' if fci else 'lockstep'} twin"
     turns = track(range(count), title, console=console)

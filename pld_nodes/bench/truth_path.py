@@ -69,11 +69,11 @@ def still_ns(times_ns: Array, places: Array) -> int | None:
     return int(times_ns[away][-1]) if away.any() else int(times_ns[0])
 
 
-def ee_positions(configurations: list[Array]) -> Array:
-    """Positions (N, 3) [m] of EE in O for generalised positions of the twin."""
+def ee_positions(configurations: list[Array], task: str = "cube_pickup") -> Array:
+    """Positions (N, 3) [m] of EE in O for generalised positions of the twin in `task`."""
     import mujoco
 
-    model, data, site = _model()
+    model, data, site = _model(task)
     places = np.empty((len(configurations), 3))
     for place, qpos in zip(places, configurations, strict=True):
         data.qpos[:] = qpos
@@ -83,11 +83,11 @@ def ee_positions(configurations: list[Array]) -> Array:
 
 
 @cache
-def _model() -> tuple[Any, Any, int]:
+def _model(task: str) -> tuple[Any, Any, int]:
     import mujoco
 
     from pld.twin.scene import EE_SITE, build_model
     from pld.twin.tasks import task_named
 
-    model = build_model(task_named("cube_pickup"))
+    model = build_model(task_named(task))
     return model, mujoco.MjData(model), int(model.site(EE_SITE).id)

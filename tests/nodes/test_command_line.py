@@ -35,6 +35,7 @@ def pld(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["speed:=9"], ["unknown parameter 'speed'", "valid: task, mode"]),
         (["limits:=nowhere.yaml"], ["'nowhere.yaml' not found"]),
         (["output_dir:=/proc/runs"], ["'/proc/runs' cannot be written", "output_dir:=FOLDER"]),
+        (["calibrations:=README.md"], ["README.md"]),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], words: list[str]) -> None:
@@ -43,6 +44,32 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], words: list
     line = " ".join(done.stderr.split())
     assert line.startswith("error:")
     assert all(word in line for word in words), line
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("bench kill --trials 0", "'--trials'"),
+        ("bench kill --rate-hz 7", "unknown control rate '7'; valid: 10, 20"),
+        ("bench kill --nodes twin", "unknown node 'twin'; valid: third_person_camera_node"),
+        ("bench safety --trials 0 --normal-s 0", "'--trials'"),
+        ("bench safety --rate-hz 7", "unknown control rate '7'; valid: 10, 20"),
+        ("bench graph --seconds 0", "'--seconds'"),
+        ("bench box --rate-hz 0", "unknown control rate '0'; valid: 10, 20"),
+        ("bench box --seed -1", "'--seed'"),
+        ("bench cycles --minutes 0", "'--minutes'"),
+        ("bench learner --features -2", "'--features'"),
+        ("bench reflex --json .", "'.' cannot be written: '.' is a folder; name a file"),
+        ("calibration board --dpi 0", "'--dpi'"),
+        ("demo --evaluations 0", "'--evaluations'"),
+        ("demo --seed 999", "run seed 999; give one from 0 to 998"),
+    ],
+)
+def test_a_command_that_could_measure_nothing_is_refused(command: str, words: str) -> None:
+    done = pld(*command.split())
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert words in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
 

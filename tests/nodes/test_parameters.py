@@ -74,13 +74,22 @@ def test_a_learned_detector_must_be_sure_and_the_others_know(tmp_path: Path) -> 
         ("depth:=maybe", "'maybe' is not a bool; valid: true, false"),
         ("run:=../x", "is not a folder name"),
         ("namespace:=replay", "where bags are played"),
-        ("namespace:=/replay/pld", "where bags are played"),
+        ("namespace:=replay/pld", "where bags are played"),
+        ("namespace:=a b", "namespace: 'a b' is no ROS name; give letters"),
+        ("namespace:=/pld", "namespace: '/pld' is no ROS name"),
+        ("namespace:=", "namespace: '' is no ROS name"),
+        ("namespace:=1cell", "namespace: '1cell' is no ROS name"),
     ],
 )
 def test_a_wrong_argument_is_refused_with_value_and_valid_ones(argument: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_arguments(Deployment.SIM, [argument])
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["pld", "cell_1/pld", "A/_b/c2"])
+def test_a_ros_name_is_a_namespace(name: str) -> None:
+    assert parse_arguments(Deployment.SIM, [f"namespace:={name}"]).namespace == name
 
 
 def test_a_specialist_needs_the_weights_of_a_trained_base() -> None:

@@ -198,3 +198,38 @@ def test_the_results_page_is_made_of_summaries_and_refuses_anything_else(tmp_pat
     assert "| cube_pickup seed 3, demonstrated in middle | cube_pickup | base |" in page
     assert f"`pld results {tmp_path}/*.json --out {tmp_path}/other.md`" in page
     assert "(figures/other-cube_pickup.png)" in page, "pages do not share their plots"
+    (tmp_path / "c.json").write_text(json.dumps(told))
+    with pytest.raises(ConfigError, match=r"a.json' and .*c.json' are both of 'cube_pickup seed 3"):
+        write_results_page(tmp_path / "other.md", [tmp_path / "a.json", tmp_path / "c.json"])
+
+
+def test_the_results_page_says_how_each_run_is_made_again(tmp_path: Path) -> None:
+    names = ("base", "base@corner", "control-alpha-0.3", "control-probing-25", "control-alpha-0.6")
+    rates = [
+        {
+            "task": "cube_pickup",
+            "name": name,
+            "successes": 4,
+            "trials": 10,
+            "median_success_steps": 3.0,
+            "regions": {},
+        }
+        for name in names
+    ]
+    summary = {
+        "tasks": ["cube_pickup", "peg_insertion"],
+        "seed": 3,
+        "rounds": 3,
+        "config": {"demonstrated_in": "middle"},
+        "rates": rates,
+        "comparisons": [],
+        "stages": [],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(summary))
+    write_results_page(tmp_path / "results.md", [tmp_path / "a.json"])
+    page = (tmp_path / "results.md").read_text()
+    assert (
+        "`pld flywheel --task all --seed 3 --rounds 3 --demonstrated-in middle "
+        "--controls alpha-sweep,fewer-episodes` |" in page
+    )
+    assert "`pld evaluate base --task all --seed 3 --starts-in corner` |" in page

@@ -21,7 +21,8 @@ from pld.files import read_json, write_json_atomically
 from pld.flywheel import controls
 from pld.flywheel.collecting import TooFewSuccessesError, collect_successes
 from pld.flywheel.config import FlywheelConfig, tasks_of
-from pld.flywheel.controls import controls_named, run_controls
+from pld.flywheel.controls import run_controls
+from pld.flywheel.names import controls_named
 from pld.flywheel.rolling import Cast, Rolled, Specialist, roll
 from pld.flywheel.stage import SilentMeter, run_stage
 from pld.flywheel.stages import load_specialist, probe, steps_to
@@ -328,9 +329,29 @@ def test_a_stage_with_other_inputs_starts_from_an_empty_folder(tmp_path: Path) -
     assert read_json(tmp_path / "s" / "done.json")["outputs"].keys() == {"out.json"}
 
 
-def test_a_missing_upstream_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="run the stage that makes it first"):
-        run_stage(tmp_path, "s", {}, [tmp_path / "base"], lambda folder: {}, SilentMeter())
+@pytest.mark.parametrize(
+    ("stage", "command"),
+    [
+        ("base/policy.safetensors", "pld train base"),
+        ("demonstrations/cube_pickup", "pld train base"),
+        ("specialist/cube_pickup/actor.safetensors", "pld train specialist --round 1"),
+        ("specialist-2/cube_pickup", "pld train specialist --round 2"),
+        ("probing-2/cube_pickup", "pld probe --round 2"),
+        ("distilled-1/policy.safetensors", "pld distill --round 1"),
+        ("control-xi-one-specialist/cube_pickup", "pld flywheel --controls xi-one"),
+        ("control-alpha-0.3/policy.safetensors", "pld flywheel --controls alpha-sweep"),
+        ("control-probing-50/policy.safetensors", "pld flywheel --controls fewer-episodes"),
+    ],
+)
+def test_a_missing_upstream_is_named_with_the_command_that_makes_it(
+    tmp_path: Path, stage: str, command: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run_stage(tmp_path, "s", {}, [tmp_path / stage], lambda folder: {}, SilentMeter())
+    assert str(caught.value) == (
+        f"'{tmp_path}/{stage}' is missing; `{command} --run {tmp_path}` makes it"
+    )
+    assert not (tmp_path / "s").exists()
 
 
 def test_steps_to_a_share_counts_environment_steps() -> None:
@@ -415,7 +436,7 @@ def test_every_control_is_compared_with_what_had_as_much_to_learn_from() -> None
         "control-demonstrations-50@corner"
     )
     assert counterpart("control-demonstrations-50", "distilled-2") == "distilled-1"
-    for name in ("rlpd", "no-base-data", "xi-one", "no-search", "failure-cost"):
+    for name in ("rlpd", "no-base-data", "xi-one", "no-search", "no-failure-cost"):
         assert counterpart(f"control-{name}", "distilled-2") == "specialist"
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from pld.cli import stages, train
 from pld.cli.flywheel import app
 from pld.errors import ConfigError
-from pld.files import read_json, sole_user, write_json_atomically
+from pld.files import read_json, sha256_of, sole_user, write_json_atomically
 from pld.flywheel.config import FlywheelConfig
 from tests.pld.flywheel_world import PointWorld
 from tests.pld.test_flywheel import CONFIG, TASK
@@ -67,21 +67,106 @@ def test_one_command_goes_from_nothing_to_a_report_and_json(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task", "nothing"], "valid: cube_pickup, peg_insertion"),
+        (["--task", "nothing"], "valid: cube_pickup, peg_insertion, all"),
         (["--rounds", "0"], "rounds is 0"),
+        (["--rounds", "10"], "rounds is 10; give 1 to 9"),
+        (["--seed", "-1"], "run seed -1; give one from 0 to 998"),
+        (["--specialists", "3"], "round 3: this run has rounds 1 to 2"),
+        (["--json", "."], "'.' is a folder; name a file"),
         (["--episodes", "99999"], "give a number from 1 to"),
     ],
 )
 def test_bad_input_is_one_line_and_a_failure(
     tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    assert message in refusal(app, *arguments, "--run", str(tmp_path))
+    run = tmp_path / "run"
+    assert message in refusal(app, *arguments, "--run", str(run))
+    assert not run.exists(), "a refused command must not claim the folder"
 
 
 @pytest.mark.usefixtures("small")
-def test_a_stage_without_its_predecessor_names_what_is_missing(tmp_path: Path) -> None:
-    said = refusal(stages.app, "distill", "--run", str(tmp_path))
-    assert "run the stage that makes it first" in said
+@pytest.mark.parametrize(
+    ("commands", "words", "command"),
+    [
+        (train.app, ["specialist"], "pld train base"),
+        (stages.app, ["probe"], "pld train specialist --round 1"),
+        (stages.app, ["distill"], "pld probe --round 1"),
+        (stages.app, ["evaluate", "base"], "pld train base"),
+        (stages.app, ["evaluate", "distilled-2"], "pld distill --round 2"),
+        (stages.app, ["evaluate", "control-rlpd"], "pld train base"),
+    ],
+)
+def test_a_stage_without_its_predecessor_says_which_command_makes_it(
+    tmp_path: Path, commands: typer.Typer, words: list[str], command: str
+) -> None:
+    begun(tmp_path)
+    assert f"`{command} --run {tmp_path}`" in refusal(commands, *words, "--run", str(tmp_path))
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("commands", "words"),
+    [
+        (train.app, ["specialist"]),
+        (stages.app, ["probe"]),
+        (stages.app, ["distill", "--rate-hz", "20"]),
+        (stages.app, ["evaluate", "base"]),
+    ],
+)
+def test_a_single_stage_makes_no_run(
+    tmp_path: Path, commands: typer.Typer, words: list[str]
+) -> None:
+    run = tmp_path / "run"
+    said = refusal(commands, *words, "--run", str(run))
+    assert f"there is no run in '{run}'; `pld flywheel` makes one" in said
+    assert not run.exists()
+
+
+@pytest.mark.usefixtures("small")
+def test_what_is_no_folder_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = refusal(app, "--run", str(tmp_path / "file"))
+    assert "cannot be a folder (File exists); give another with --run" in said
+
+
+@pytest.mark.usefixtures("small")
+def test_a_run_knows_its_task_and_seed(tmp_path: Path) -> None:
+    words = ["--run", str(tmp_path)]
+    first = ["base", "--task", TASK, "--seed", "1", *words]
+    assert RUNNER.invoke(train.app, first, catch_exceptions=False).exit_code == 0
+    done = (tmp_path / "base" / "done.json").stat().st_mtime
+    again = ["evaluate", "base", "--episodes", "2", *words]
+    assert RUNNER.invoke(stages.app, again, catch_exceptions=False).exit_code == 0
+    assert read_json(tmp_path / "config.json")["seed"] == 1
+    assert (tmp_path / "base" / "done.json").stat().st_mtime == done
+    said = refusal(stages.app, "evaluate", "base", "--seed", "2", *words)
+    assert "holds a run with seed 1, not 2; leave that option out" in said
+
+
+@pytest.mark.usefixtures("small")
+def test_weights_from_elsewhere_are_evaluated_in_a_run(tmp_path: Path) -> None:
+    words = ["--run", str(tmp_path / "run")]
+    RUNNER.invoke(train.app, ["base", "--seed", "1", *words], catch_exceptions=False)
+    weights = tmp_path / "new.safetensors"
+    weights.write_bytes((tmp_path / "run" / "base" / "policy.safetensors").read_bytes())
+    for policy in (str(weights), "base"):
+        command = ["evaluate", policy, "--episodes", "4", *words]
+        assert RUNNER.invoke(stages.app, command, catch_exceptions=False).exit_code == 0
+    rates = {r["name"]: r for r in read_json(tmp_path / "run" / "summary.json")["rates"]}
+    taken = rates.pop(f"weights-{sha256_of(weights)[:8]}")
+    assert taken["successes"] == rates["base"]["successes"]
+    assert taken["trials"] == 4
+    said = refusal(stages.app, "evaluate", "gone.safetensors", *words)
+    assert "gone.safetensors" in said
+
+
+@pytest.mark.usefixtures("small")
+def test_a_file_tells_how_far_a_command_is(tmp_path: Path) -> None:
+    words = ["base", "--seed", "1", "--run", str(tmp_path)]
+    said = RUNNER.invoke(train.app, words, catch_exceptions=False).output.splitlines()
+    begins = [line for line in said if line.endswith(": begins")]
+    assert len(begins) == 2
+    assert [line for line in said if ": done  " in line and line.endswith(" CPU s")]
 
 
 @pytest.mark.usefixtures("small")
@@ -108,11 +193,11 @@ def test_a_round_that_the_run_does_not_have_is_refused_with_the_valid_ones(
     tmp_path: Path, commands: typer.Typer, words: list[str], number: str
 ) -> None:
     run = tmp_path / "run"
+    begun(run)
     command, *said = words
     last = [*said[:-1], said[-1] + number] if command == "evaluate" else [*said, number]
     message = refusal(commands, command, "--run", str(run), *last)
     assert f"round {number}: this run has rounds 1 to 2; `pld flywheel --rounds N`" in message
-    assert not run.exists()
 
 
 @pytest.mark.usefixtures("small")
@@ -157,13 +242,11 @@ def test_a_policy_is_evaluated_in_one_region(tmp_path: Path) -> None:
 
 
 def test_a_policy_that_no_run_has_is_refused_with_those_that_it_has(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    said = refusal(stages.app, "evaluate", "distiled-2", "--run", str(run))
-    assert said == (
-        "unknown policy 'distiled-2'; valid: base, specialist, distilled-1, distilled-2, "
-        "control-NAME"
-    )
-    assert not run.exists()
+    begun(tmp_path)
+    for name in ("distiled-2", "control-xi-two"):
+        said = refusal(stages.app, "evaluate", name, "--run", str(tmp_path))
+        assert said.startswith(f"unknown policy '{name}'; valid: base, specialist, distilled-1, ")
+        assert "control-xi-one, " in said
 
 
 @pytest.mark.usefixtures("small")
@@ -205,6 +288,6 @@ def test_a_run_keeps_its_rate_and_an_older_one_has_the_rate_of_its_weights(tmp_p
     assert kept.pop("rate_hz") == 10.0
     write_json_atomically(tmp_path / "config.json", kept)
     said = refusal(train.app, *words, "--rate-hz", "20")
-    assert "holds a run with rate_hz 10.0, not 20.0; choose another folder with --run" in said
+    assert "holds a run with rate_hz 10.0, not 20.0; leave that option out, or" in said
     assert RUNNER.invoke(train.app, words, catch_exceptions=False).exit_code == 0
     assert read_json(tmp_path / "config.json")["rate_hz"] == 10.0

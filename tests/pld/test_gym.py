@@ -60,6 +60,13 @@ class Slide(gymnasium.Env[np.ndarray, np.ndarray]):
         return seen, -1.0, success, self.steps >= self.time_limit, {"is_success": success}
 
 
+class Silent(gymnasium.Wrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarray]):
+    """Says nothing about success."""
+
+    def step(self, action: np.ndarray):
+        return *self.env.step(action)[:4], {}
+
+
 def task(env: Slide | None = None, speed: float = 7.5, **more: Any) -> GymnasiumTask:
     return GymnasiumTask(
         env or Slide(), lambda seen: np.array([speed]), name="slide", **{"max_steps": 9, **more}
@@ -168,7 +175,7 @@ def test_a_base_policy_with_a_reset_is_reset_with_the_seed() -> None:
 
 def test_an_evaluation_reports_its_interval() -> None:
     result = evaluate(task(speed=10.0), None, range(8))
-    assert (result.k, result.n) == (8, 8)
+    assert (result.rate.k, result.rate.n) == (8, 8)
     assert str(Evaluation({1: True, 2: False}, 3.0)).startswith("1/2 [0.09, 0.91]")
 
 
@@ -187,11 +194,15 @@ def test_probing_keeps_whole_successes_with_the_executed_actions_as_labels() -> 
     assert takeovers <= set(range(7))
     assert len(takeovers) > 2
     for episode in episodes:
-        assert episode.success
-        assert len(episode) == episode.steps
+        steps = len(episode)
+        assert len(episode.observations) == steps
         base, specialist = 0.4, 0.4 + float(actor.residual_scale[0])
-        expected = [base] * episode.takeover_step + [specialist] * episode.steps
-        assert episode.actions[:, 0] == pytest.approx(expected[: episode.steps], abs=1e-3)
+        expected = np.array([base] * episode.takeover_step + [specialist] * steps)[:steps]
+        assert episode.actions[:, 0] == pytest.approx(5.0 + 5.0 * expected, abs=5e-3)
+        moved = np.cumsum(0.02 * (episode.actions[:, 0] - 5.0))
+        seen = np.array(episode.observations)[:, 0]
+        assert seen[1:] == pytest.approx(seen[0] + moved[:-1], abs=1e-5)
+        assert seen[0] + moved[-1] > 0.5
 
 
 def test_a_specialist_is_trained_in_a_few_lines() -> None:
@@ -200,6 +211,20 @@ def test_a_specialist_is_trained_in_a_few_lines() -> None:
     actor = train_specialist(slide, config)
     assert actor.card.task == "slide"
     assert actor.act(np.zeros(1), np.zeros(1)).shape == (1,)
+
+
+def test_a_task_that_never_says_whether_it_succeeded_is_told_so() -> None:
+    silent = GymnasiumTask(
+        Silent(Slide()), lambda seen: np.array([7.5]), name="silent", max_steps=20
+    )
+    for base_episodes in (2, 0):
+        settings = {"base_episodes": base_episodes, "base_episodes_max": base_episodes}
+        fraction = {} if base_episodes else {"offline_fraction": 0.0}
+        config = task_config(
+            silent, calql_updates=0, online_steps=20, hidden=(16,), **settings, **fraction
+        )
+        with pytest.raises(ConfigError, match=r"no step's info has is_success or success;"):
+            train_specialist(silent, config)
 
 
 @pytest.mark.slow
