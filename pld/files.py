@@ -39,7 +39,10 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise ConfigError(f"cannot read {str(path)!r}: {error.strerror}") from error
     except ValueError as error:
-        raise ConfigError(f"{str(path)!r} is not JSON ({error}); delete or repair it") from error
+        raise ConfigError(
+            f"{str(path)!r} is not JSON ({error}); give another file, or delete this "
+            "one and run what wrote it again"
+        ) from error
 
 
 def sha256_of(path: Path) -> str:

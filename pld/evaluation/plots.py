@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import string
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
@@ -53,16 +54,23 @@ def region_plot(evaluations: Sequence[Evaluation]) -> bytes:
 
 
 def runs_plot(runs: Mapping[str, Mapping[str, Rate]]) -> bytes:
-    """Policies of several runs of one task: a group per policy, a bar for each run that has it."""
+    """Policies of several runs of one task: a group per policy, a bar for each run that has it.
+
+    Below its bars stands a run's letter: `a` for the first of `runs`, and so on.
+    """
     policies = list(dict.fromkeys(name for rates in runs.values() for name in rates))
-    groups = [[rates[name] for rates in runs.values() if name in rates] for name in policies]
+    lettered = list(zip(string.ascii_letters, runs.values(), strict=False))
+    groups = [[(a, rates[name]) for a, rates in lettered if name in rates] for name in policies]
     widths = [max(len(group), 2) + 1 for group in groups]
     figure, axes = plt.subplots(figsize=(1.5 + 0.26 * sum(widths), 3.6))
     middles = np.cumsum(widths) - np.array(widths) / 2
     for name, group, middle in zip(policies, groups, middles, strict=True):
-        for i, rate in enumerate(group):
-            _bar(axes, middle + i - (len(group) - 1) / 2, rate, colour_of(name), 0.9)
+        for i, (letter, rate) in enumerate(group):
+            x = middle + i - (len(group) - 1) / 2
+            _bar(axes, x, rate, colour_of(name), 0.9)
+            axes.text(x, -0.045, letter, ha="center", fontsize=6)
     axes.set_xticks(middles, [_wrapped(name) for name in policies], fontsize=7)
+    axes.tick_params(axis="x", pad=13, length=0)
     return _finished(figure, axes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from string import ascii_letters
 from typing import Any
 
 from pld.errors import ConfigError
@@ -13,6 +14,12 @@ from pld.files import read_json, write_bytes_atomically
 from pld.flywheel.names import APART, control_policies, zero_to_distilled_cpu_s
 
 USUAL_ROUNDS = 2
+EXTRA = "control-extra-demonstrations"
+GLANCE = """
+
+As many demonstrations: the base fine-tuned on as many extra scripted demonstrations as the rounds
+gave episodes. Gain: points by which the last policy is better than that, where both were evaluated
+with every start in one region, with the p of McNemar's exact test."""
 
 INTRODUCTION = """# Results
 
@@ -32,6 +39,8 @@ def write_results_page(path: Path, files: Sequence[Path]) -> None:
     summaries = _summaries(sorted(files))
     sections = [
         _introduction(path, files),
+        "## At a glance",
+        _glance(summaries),
         "## Success",
         _success(summaries),
         "## By region",
@@ -89,14 +98,37 @@ def _plot(page: Path, task: str, summaries: Sequence[dict[str, Any]]) -> str:
         for summary in summaries
     }
     runs = {name: rates for name, rates in runs.items() if rates}
+    named = "; ".join(f"{a} {run}" for a, run in zip(ascii_letters, runs, strict=False))
     file = page.parent / "figures" / f"{page.stem}-{task}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomically(file, runs_plot(runs))
     return (
         f"![{task}]({file.relative_to(page.parent)})\n\n{task}: success with 95 % Wilson "
-        f"intervals; the bars of a policy are {'; '.join(runs)}: those of them that have it, in "
-        "this order. Controls are grey."
+        f"intervals, controls in grey. The letters below the bars are the runs: {named}."
     )
+
+
+def _glance(summaries: Iterable[dict[str, Any]]) -> str:
+    """A row per run and task: from base to last policy, and its gain in one region."""
+    rows = []
+    for summary in summaries:
+        for task in summary["tasks"]:
+            rates = {rate["name"]: rate for rate in summary["rates"] if rate["task"] == task}
+            last = f"distilled-{summary.get('rounds', USUAL_ROUNDS)}"
+            names = ("base", "specialist", last, EXTRA)
+            counted = [
+                _counted(rates[n]["successes"], rates[n]["trials"]) if n in rates else "-"
+                for n in names
+            ]
+            gains = [
+                f"{100 * row['difference']:+.0f} ({region}, p {row['p_value']:.1g})"
+                for row in summary["comparisons"]
+                for control, region in [policy_and_region(row["first"])]
+                if control == EXTRA and region and row["task"] == task
+            ]
+            rows.append((_run(summary), task, *counted, ", ".join(gains) or "-"))
+    head = ("run", "task", "base", "specialist", "last policy", "as many demonstrations", "gain")
+    return _table(head, rows) + GLANCE
 
 
 def _success(summaries: Iterable[dict[str, Any]]) -> str:
@@ -197,7 +229,8 @@ def _commands_of(summary: dict[str, Any]) -> list[str]:
     task = "all" if len(summary["tasks"]) > 1 else summary["tasks"][0]
     rounds = summary.get("rounds", USUAL_ROUNDS)
     options = f" --rounds {rounds}" if rounds != USUAL_ROUNDS else ""
-    if region := config.get("demonstrated_in"):
+    region = config.get("demonstrated_in")
+    if region:
         options += f" --demonstrated-in {region}"
     names = [policy_and_region(rate["name"]) for rate in summary["rates"]]
     made = control_policies()
@@ -205,11 +238,15 @@ def _commands_of(summary: dict[str, Any]) -> list[str]:
     if controls:
         options += f" --controls {','.join(controls)}"
     which = f"--task {task} --seed {summary['seed']}"
-    regional = dict.fromkeys((policy, region) for policy, region in names if region)
-    return [
-        f"`pld flywheel {which}{options}`",
-        *(f"`pld evaluate {policy} {which} --starts-in {region}`" for policy, region in regional),
-    ]
+    if region:  # not in the folder of the run with the usual demonstrations
+        which += f" --run runs/flywheel/{task}-{region}-seed{summary['seed']}"
+    commands = [f"`pld flywheel {which}{options}`"]
+    for starts in sorted({starts for _, starts in names if starts}):
+        policies = ", ".join(policy for policy, where in names if where == starts)
+        commands.append(
+            f"`pld evaluate POLICY {which} --starts-in {starts}`, POLICY each of {policies}"
+        )
+    return commands
 
 
 def _run(summary: dict[str, Any]) -> str:

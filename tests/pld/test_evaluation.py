@@ -229,7 +229,7 @@ def test_the_results_page_says_how_each_run_is_made_again(tmp_path: Path) -> Non
     write_results_page(tmp_path / "results.md", [tmp_path / "a.json"])
     page = (tmp_path / "results.md").read_text()
     assert (
-        "`pld flywheel --task all --seed 3 --rounds 3 --demonstrated-in middle "
-        "--controls alpha-sweep,fewer-episodes` |" in page
+        "`pld flywheel --task all --seed 3 --run runs/flywheel/all-middle-seed3 --rounds 3 "
+        "--demonstrated-in middle --controls alpha-sweep,fewer-episodes` |" in page
     )
-    assert "`pld evaluate base --task all --seed 3 --starts-in corner` |" in page
+    assert "--run runs/flywheel/all-middle-seed3 --starts-in corner`, POLICY each of base |" in page
