@@ -64,6 +64,7 @@ def check_before_start(parameters: RunParameters, deployment: Deployment) -> Non
     limits = load_limits(Path(resolve(parameters.limits)))
     check_robot_named(limits, parameters.limits)
     driver = load_yaml(Path(resolve(parameters.arm_config)), FrankaConfig)
+    limits.check_home(driver.home_q_rad)
     limits.check_force(driver.translational_stiffness_n_m, driver.translational_clip_m)
     for path in filter(None, parameters.calibrations.split(",")):
         load_calibration(Path(resolve(path)))

@@ -25,6 +25,10 @@ DH_ROWS = (
 )
 
 
+FLANGE_M = 0.107
+"""From the last joint's origin to the flange, along its axis."""
+
+
 @dataclass(frozen=True)
 class JointTable:
     """Position limits (7,) [rad] of one robot, from its data sheet."""
@@ -57,6 +61,13 @@ def joint_axes(q_rad: Array) -> tuple[Array, Array]:
         rotation = rotation @ turn
         origins[joint], axes[joint] = origin, rotation[:, 2]
     return origins, axes
+
+
+def tool_line(q_rad: Array, lengths_m: Array) -> Array:
+    """Points (N, 3) [m] in O at `q_rad` (7,), `lengths_m` (N,) beyond the flange on its axis."""
+    origins, axes = joint_axes(q_rad)
+    points: Array = origins[-1] + (FLANGE_M + lengths_m[:, None]) * axes[-1]
+    return points
 
 
 def jacobian(q_rad: Array, p_ee_m: Array) -> Array:

@@ -11,8 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from pld.config import from_mapping, read_yaml
 from pld.errors import ConfigError
-from pld.safety.arm_model import JOINT_TABLES, JOINTS
-from pld.safety.zone import box_half_spaces, half_spaces, nearest_inside
+from pld.safety.arm_model import JOINT_TABLES, JOINTS, tool_line
+from pld.safety.zone import box_half_spaces, excess_m, half_spaces, nearest_inside
 from pld.types import Array
 
 Vector3 = tuple[float, float, float]
@@ -176,6 +176,21 @@ class SafetyLimits:
             raise ConfigError(
                 f"translational_stiffness_n_m {stiffness_n_m:g} x translational_clip_m {clip_m:g} "
                 f"= {force_n:g} N exceeds max_force_n {self.max_force_n:g}; lower one of the two"
+            )
+
+    def check_home(self, home_q_rad: tuple[float, ...]) -> None:
+        """Refuse a home at which the arm would hold: outside box or zone with any usual hand.
+
+        The tool's own offset is known to the arm alone, so each length up to HAND_M is tried.
+        """
+        hands = tool_line(np.array(home_q_rad), np.linspace(0.0, HAND_M, 21))
+        excess = [excess_m(p_m, *self.workspace_half_spaces()) for p_m in hands]
+        nearest = int(np.argmin(excess))
+        if excess[nearest] > (self.max_outside_m or 0.0):
+            where = ", ".join(f"{v:.2f}" for v in hands[nearest])
+            raise ConfigError(
+                f"home_q_rad: the hand would be at ({where}) m, {1e3 * excess[nearest]:.0f} mm "
+                "outside of the workspace that the limits give; change one of the two"
             )
 
 

@@ -47,6 +47,15 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], words: list
     assert "Traceback" not in done.stderr
 
 
+def test_a_home_outside_of_the_workspace_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    shipped = (ROOT / "launch/config/limits_fr3.yaml").read_text()
+    limits = tmp_path / "limits.yaml"
+    limits.write_text(shipped.replace("zone_planes: []", "zone_planes: [[1.0, 0.0, 0.0, 0.4]]"))
+    done = pld("up", "sim", f"limits:={limits}", f"output_dir:={tmp_path}")
+    assert done.returncode == 2, done.stdout
+    assert "home_q_rad: the hand would be at (0.48, " in " ".join(done.stderr.split())
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [

@@ -10,9 +10,11 @@ import pytest
 import yaml
 
 from pld.errors import ConfigError
-from pld.robots.franka_config import FR3_LOWER_RAD, FR3_UPPER_RAD
-from pld.safety.arm_model import JOINT_TABLES
+from pld.robots.franka_config import FR3_LOWER_RAD, FR3_UPPER_RAD, HOME_RAD
+from pld.robots.twin import LockstepTwin
+from pld.safety.arm_model import JOINT_TABLES, tool_line
 from pld.safety.limits import SafetyLimits, load_limits
+from pld.twin.tasks import task_named
 
 LIMITS_FILE = Path(__file__).resolve().parents[2] / "launch" / "config" / "limits_fr3.yaml"
 CONTENT = yaml.safe_load(LIMITS_FILE.read_text())
@@ -144,6 +146,23 @@ def test_malformed_yaml_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("robot: [")
     with pytest.raises(ConfigError, match=r"c.yaml: malformed YAML"):
         load_limits(tmp_path / "c.yaml")
+
+
+def test_a_home_outside_of_the_workspace_is_refused_with_any_usual_hand(tmp_path: Path) -> None:
+    limits = load(tmp_path)
+    limits.check_home(HOME_RAD)
+    with pytest.raises(ConfigError, match=r"hand would be at \(0.17, 0.45, 0.35\) m, 287 mm outs"):
+        limits.check_home((1.2, *HOME_RAD[1:]))
+    post = load(tmp_path, zone_planes=[[1.0, 0.0, 0.0, 0.40]])
+    with pytest.raises(ConfigError, match="80 mm outside of the workspace"):
+        post.check_home(HOME_RAD)
+
+
+def test_the_line_of_the_hand_is_where_the_twin_has_it() -> None:
+    robot = LockstepTwin(task_named("cube_pickup"))
+    robot.reset(0)
+    arm = robot.wait_step()
+    assert tool_line(arm.q_rad, np.array([0.1034]))[0] == pytest.approx(arm.O_T_EE.p_m, abs=1e-3)
 
 
 def test_a_driver_that_may_push_harder_than_the_force_ceiling_is_refused(tmp_path: Path) -> None:
