@@ -7,7 +7,7 @@ can tell them from the first success. Where only the operator said so, the last 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,19 @@ UNCLEAR_STEPS = 4
 """Steps before the first success that are neither."""
 
 
-def frames_of(folders: Sequence[Path]) -> LabelledFrames:
+def frames_of(
+    folders: Sequence[Path], left_out: Callable[[str], None] = lambda said: None
+) -> LabelledFrames:
     """All labelled frames of runs or single episodes; ConfigError when they cannot teach anything.
 
-    Raises RecordingError for an episode that is not finished.
+    An episode that cannot be read is left out, and `left_out` is told which and why.
     """
-    episodes = [episode for folder in folders for episode in episode_folders(folder)]
-    parts = [_frames(number, folder) for number, folder in enumerate(episodes)]
+    parts: list[LabelledFrames] = []
+    for folder in (episode for given in folders for episode in episode_folders(given)):
+        try:
+            parts.append(_frames(len(parts), folder))
+        except RecordingError as error:
+            left_out(f"left out {folder.name}: {error}")
     tasks = sorted({part.task for part in parts})
     if len(tasks) > 1:
         raise ConfigError(f"the bags are of several tasks: {', '.join(tasks)}; give those of one")

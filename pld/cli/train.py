@@ -132,7 +132,7 @@ def reward(
     if output.suffix != ".safetensors":
         raise ConfigError(f"output {str(output)!r}: give a file that ends in .safetensors")
     with meter:
-        frames = frames_of(bags)
+        frames = frames_of(bags, lambda said: meter.console.print(said, markup=False))
         meter.begin(f"{frames.task}: success in {len(frames)} frames", steps)
         trained = train_classifier(
             frames, config, lambda step, loss: meter.update(step, f"loss {loss:.3f}")

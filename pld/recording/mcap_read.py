@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -25,10 +29,25 @@ try:
     from mcap.reader import make_reader
     from mcap.records import Channel, Footer, Message, Metadata, Schema
     from mcap.stream_reader import StreamReader
+    from zstandard import ZstdError
 except ImportError as error:  # pragma: no cover - depends on the environment
     raise MissingPackageError("the package mcap is missing: pip install 'mcap>=1.6.0'") from error
 
 RECORD_LIMIT_BYTES = 256 << 20
+DAMAGE = (
+    McapError,
+    EOFError,
+    KeyError,
+    OSError,
+    OverflowError,
+    ValueError,
+    ZstdError,
+    struct.error,
+)
+"""What the packages raise on damaged bytes."""
+MAGIC = b"\x89MCAP0\r\n"
+TAIL = struct.Struct("<BQQQI8s")
+"""The footer and what ends a file: opcode, length, summary, summary offsets, CRC, magic."""
 LATCHED_WORDS = ("transient_local", 1)
 BEST_EFFORT_WORDS = ("best_effort", 2)
 
@@ -89,16 +108,11 @@ class BagFile:
             raise RecordingError(
                 f"there is no bag {str(path)!r}; rebuild it with: pld bag recover {path.parent}"
             )
-        with path.open("rb") as stream:
-            reader = make_reader(stream)
-            try:
-                summary = reader.get_summary()
-                records = {m.name: m.metadata for m in reader.iter_metadata()}
-            except (McapError, EOFError, ValueError) as error:
-                raise RecordingError(
-                    f"{str(path)!r} is not a finished bag ({type(error).__name__}: {error}); "
-                    f"rebuild it with: pld bag recover {path.parent}"
-                ) from error
+        with path.open("rb") as stream, _damage_told(path):
+            reader = make_reader(stream, validate_crcs=True)
+            _check_summary(stream)
+            summary = reader.get_summary()
+            records = {m.name: m.metadata for m in reader.iter_metadata()}
         if summary is None or summary.statistics is None:
             raise RecordingError(
                 f"{str(path)!r} has no summary; run: pld bag recover {path.parent}"
@@ -115,12 +129,43 @@ class BagFile:
     def messages(
         self, topics: Sequence[str] | None = None, at_ns: int | None = None
     ) -> Iterator[RawMessage]:
-        """Messages in log time order, of `topics` only, and logged exactly at `at_ns` if given."""
+        """Messages in log time order, of `topics` only, and logged exactly at `at_ns` if given.
+
+        Raises RecordingError where the file is damaged: what a chunk holds is checked first.
+        """
         with self.path.open("rb") as stream:
-            for _, channel, message in make_reader(stream).iter_messages(
-                topics=topics, starting_at=at_ns, ending_at=at_ns
-            ):
+            with _damage_told(self.path):
+                found = make_reader(stream, validate_crcs=True).iter_messages(
+                    topics=topics, starting_at=at_ns, ending_at=at_ns
+                )
+            while True:
+                with _damage_told(self.path):
+                    _, channel, message = next(found, (None, None, None))
+                if channel is None or message is None:
+                    return
                 yield _raw(channel.topic, message)
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """What the bytes of a damaged file provoke in its parser, as one error with a remedy."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise RecordingError(
+            f"{str(path)!r} is not a finished bag, or it is damaged ({type(error).__name__}: "
+            f"{error}); rebuild it with: pld bag recover {path.parent}"
+        ) from error
+
+
+def _check_summary(stream: IO[bytes]) -> None:
+    """Raise McapError where the summary is not what was written, as far as its CRC tells."""
+    stream.seek(-TAIL.size, os.SEEK_END)
+    *_, start, _, crc, magic = TAIL.unpack(stream.read(TAIL.size))
+    end = stream.tell() - len(magic) - 4
+    stream.seek(start)
+    if magic != MAGIC or (start and crc and zlib.crc32(stream.read(end - start)) != crc):
+        raise McapError("the summary at the end of the file does not match its checksum")
 
 
 def _records(stream: IO[bytes]) -> Iterator[object]:

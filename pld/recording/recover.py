@@ -1,4 +1,6 @@
-"""Rebuild what a killed recorder or a full disk left behind; finished episodes are not touched.
+"""Rebuild what a killed recorder, a full disk or a damaged one left behind.
+
+Finished episodes that can be read are not touched.
 
 A part file is streamed into a new bag, then metadata.yaml and the verdict are written, and last
 the part file is renamed to `.mcap.truncated` and kept. Interrupted at any point, a recovery is
@@ -10,9 +12,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain, count
 from pathlib import Path
 
 import yaml
@@ -30,7 +34,7 @@ from pld.recording.bag import (
 from pld.recording.bag_metadata import metadata_text
 from pld.recording.durable import describe, rename_durably, write_durably
 from pld.recording.mcap_file import McapFile
-from pld.recording.mcap_read import Salvage
+from pld.recording.mcap_read import BagFile, Salvage
 from pld.recording.sequences import SequenceTracker
 from pld.recording.statistics import EpisodeStatistics
 from pld.recording.translate import unknown_update
@@ -74,6 +78,15 @@ def episode_folders(path: Path) -> list[Path]:
     return found
 
 
+def _is_damaged(bag: Path) -> bool:
+    """Whether a finished bag cannot be read to its end."""
+    try:
+        deque(BagFile(bag).messages(), maxlen=0)
+    except RecordingError:
+        return True
+    return False
+
+
 def one_episode(path: Path) -> Path:
     """`path` when it is an episode's folder; raises RecordingError that says which to give."""
     if not path.is_dir():
@@ -94,6 +107,9 @@ def recover_episode(folder: Path, reason: str = RECORDER_LOST) -> Recovery:
             return _rebuild(folder, part, reason)
         if bag.exists() and needs_recovery(folder):
             return _complete(folder, bag, reason)
+        if bag.exists() and _is_damaged(bag):
+            rename_durably(bag, part)
+            return _rebuild(folder, part, reason)
     except OSError as error:
         raise RecordingError(f"cannot recover {str(folder)!r}: {describe(error)}") from error
     if not bag.exists():
@@ -141,10 +157,17 @@ def _rebuild(folder: Path, part: Path, reason: str) -> Recovery:
         metadata, statistics = copy
         write_durably(folder / METADATA_NAME, metadata)
         _judge(folder, salvage, statistics, reason, "complete" if salvage.complete else "recovered")
-        rename_durably(part, folder / f"{folder.name}{TRUNCATED_SUFFIX}")
+        rename_durably(part, _kept_name(folder))
     result = RecoverResult.OK if salvage.complete else RecoverResult.LOSSY
     note = "it was whole" if salvage.complete else f"its end may be missing ({salvage.damage})"
     return Recovery(folder, result, statistics.messages, note)
+
+
+def _kept_name(folder: Path) -> Path:
+    """Where what was recovered from stays; that of an earlier recovery is not replaced."""
+    first = folder / f"{folder.name}{TRUNCATED_SUFFIX}"
+    others = (first.with_name(f"{first.name}.{number}") for number in count(2))
+    return next(path for path in chain([first], others) if not path.exists())
 
 
 def _copy(salvage: Salvage, target: Path) -> tuple[str, EpisodeStatistics] | None:
@@ -160,7 +183,7 @@ def _copy(salvage: Salvage, target: Path) -> tuple[str, EpisodeStatistics] | Non
         statistics = EpisodeStatistics(salvage.topics, salvage.run.namespace)
         for topic in salvage.topics.values():
             file.add_topic(topic)
-        for message in _chain(first, messages):
+        for message in chain([first], messages):
             statistics.declare(salvage.topics[message.topic])
             file.add_topic(salvage.topics[message.topic])
             file.write(message)
@@ -217,11 +240,6 @@ def counted_messages(salvage: Salvage) -> Iterator[RawMessage]:
             message.sequence,
             missing,
         )
-
-
-def _chain(first: RawMessage, rest: Iterator[RawMessage]) -> Iterator[RawMessage]:
-    yield first
-    yield from rest
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mcap.reader import make_reader
 from rosbags.rosbag2 import Reader
@@ -17,6 +18,8 @@ from typer.testing import CliRunner
 from pld.cli.bag import app
 from pld.errors import RecordingError
 from pld.recording import recover
+from pld.recording.mcap_read import BagFile
+from pld.recording.reader import read_episode
 from pld.recording.recover import RecoverResult, bag_path, overall, part_path, recover_episode
 from pld.recording.verdict import load_verdict
 from tests.pld.recording_stream import ARM, NS, Stream, record, session, settle
@@ -233,3 +236,51 @@ def test_exit_codes_say_what_became_of_a_whole_run(tmp_path: Path) -> None:
     assert run.invoke(app, ["recover", str(tmp_path / "episodes" / "part")]).exit_code == 3
     assert overall([recover_episode(empty)]) is RecoverResult.NOTHING
     assert run.invoke(app, ["recover", str(tmp_path)]).exit_code == 3
+
+
+def damage(path: Path, where: float) -> None:
+    """Flip bits of one byte, `where` in the file (0 to 1)."""
+    content = bytearray(path.read_bytes())
+    content[int(where * len(content))] ^= 7
+    path.write_bytes(bytes(content))
+
+
+def test_a_finished_bag_with_a_damaged_summary_is_rebuilt_whole(finished: Path) -> None:
+    before, verdict = logged(bag_path(finished)), load_verdict(finished)
+    damage(bag_path(finished), 0.7)
+    with pytest.raises(RecordingError, match=r"checksum.*pld bag recover"):
+        BagFile(bag_path(finished))
+    damaged = bag_path(finished).read_bytes()
+    found = recover_episode(finished)
+    assert (found.result, found.note) == (RecoverResult.OK, "it was whole")
+    assert sorted(logged(bag_path(finished))) == sorted(before)
+    assert load_verdict(finished).outcome == verdict.outcome
+    kept = finished / f"{finished.name}.mcap.truncated"
+    assert kept.read_bytes() == damaged
+    assert recover_episode(finished).note == "nothing to do"
+    damage(bag_path(finished), 0.7)
+    assert recover_episode(finished).result == RecoverResult.OK
+    assert kept.read_bytes() == damaged, "what an earlier recovery kept is not replaced"
+    assert kept.with_name(f"{kept.name}.2").exists()
+
+
+def test_whatever_is_damaged_is_told_as_a_damaged_recording(finished: Path) -> None:
+    path = bag_path(finished)
+    whole, rng = path.read_bytes(), np.random.default_rng(5)
+    told = 0
+    for _ in range(120):
+        content = bytearray(whole)
+        at = int(rng.integers(len(content)))
+        kind = rng.integers(3)
+        if kind == 0:
+            content = content[:at]
+        elif kind == 1:
+            content[at] ^= int(rng.integers(1, 256))
+        else:
+            content[at : at + 20] = rng.bytes(len(content[at : at + 20]))
+        path.write_bytes(bytes(content))
+        try:
+            read_episode(finished)
+        except RecordingError:
+            told += 1
+    assert told > 100

@@ -17,6 +17,7 @@ from pld.errors import ConfigError
 from pld.recording import bag
 from pld.recording.bag import RawMessage
 from pld.recording.labels import Label, append_label
+from pld.recording.recover import bag_path
 from pld.reward.classifier import SENSES, SuccessClassifier
 from pld.reward.frames import LabelledFrames
 from pld.reward.training import RewardTraining, held_out, train_classifier
@@ -188,6 +189,18 @@ def test_an_episode_relabelled_as_failure_gives_no_frame_of_success(run, tmp_pat
     folder = next(f for f in sorted((copy / "episodes").iterdir()) if f.name == "e0")
     append_label(folder, Label("failure", "operator", 1))
     assert frames_of([copy]).success.sum() == 6
+
+
+def test_an_episode_that_cannot_be_read_is_left_out_and_named(run, tmp_path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    bag_path(copy / "episodes" / "e2").write_bytes(b"half")
+    told: list[str] = []
+    frames = frames_of([copy], told.append)
+    assert frames.success.sum() == 6
+    assert sorted(set(frames.episode)) == list(range(7))
+    assert len(told) == 1
+    assert told[0].startswith("left out e2: ")
 
 
 def test_too_few_episodes_are_refused_with_the_remedy(run) -> None:
