@@ -39,6 +39,12 @@ _BLOCKS = {
 }
 
 
+EVALUATION_BLOCK = range(
+    _BLOCKS[Purpose.EVALUATION] * BLOCK, (_BLOCKS[Purpose.EVALUATION] + 1) * BLOCK
+)
+"""Every seed of an evaluation, of whichever run: nothing is learned from these starts."""
+
+
 def seed_range(purpose: Purpose, run_seed: int, part: int = 0) -> range:
     """The seeds of `purpose` in the run `run_seed`; `part` numbers rounds or sets within it."""
     if not 0 <= run_seed <= MAX_RUN_SEED:

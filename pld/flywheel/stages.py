@@ -16,6 +16,7 @@ from pld.distill.episodes import SftEpisode, corrected_part, read_episodes, writ
 from pld.distill.sft import SftConfig, fine_tune
 from pld.errors import ConfigError
 from pld.evaluation.results import EpisodeResult, Evaluation
+from pld.evaluation.seeds import EVALUATION_BLOCK
 from pld.files import read_json, write_json_atomically
 from pld.flywheel.collecting import collect_successes
 from pld.flywheel.rolling import Cast, Rolled, Specialist, roll, specialist_env
@@ -105,6 +106,12 @@ def _episodes(folders: Sequence[Path], first: int = 0) -> list[SftEpisode]:
     kept = [e for episodes in found for e in (episodes[:first] if first else episodes)]
     if failed := [e.seed for e in kept if not e.success]:
         raise ConfigError(f"episode with seed {failed[0]} failed; only successes are distilled")
+    if kept_aside := [e.seed for e in kept if e.seed in EVALUATION_BLOCK]:
+        raise ConfigError(
+            f"the episode with seed {kept_aside[0]} begins at a start that evaluations are counted "
+            "on; leave it out, and record what is learned from with seeds below "
+            f"{EVALUATION_BLOCK.start}"
+        )
     return kept
 
 

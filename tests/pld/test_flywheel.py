@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from pld.base_policy.builtin import BuiltinPolicy
-from pld.distill.episodes import corrected_part, read_episodes
+from pld.distill.episodes import corrected_part, episode_path, read_episodes, write_episode
 from pld.distill.sft import SftConfig
 from pld.errors import ConfigError
 from pld.evaluation.seeds import Purpose, purpose_of
@@ -25,13 +25,14 @@ from pld.flywheel.controls import run_controls
 from pld.flywheel.names import controls_named
 from pld.flywheel.rolling import Cast, Rolled, Specialist, roll
 from pld.flywheel.stage import SilentMeter, run_stage
-from pld.flywheel.stages import load_specialist, probe, steps_to
+from pld.flywheel.stages import distill, load_specialist, probe, steps_to
 from pld.flywheel.summary import counterpart, write_summary
 from pld.flywheel.turning import Flywheel
 from pld.probing.horizon import takeover_of_seed
 from pld.residual.actor import ResidualActor
 from pld.residual.config import ResidualConfig
 from pld.types import ActionSource, Array, Observation
+from tests.pld import vla_fixtures
 from tests.pld.flywheel_world import PointWorld
 
 torch.set_num_threads(1)
@@ -327,6 +328,29 @@ def test_a_stage_with_other_inputs_starts_from_an_empty_folder(tmp_path: Path) -
     assert not record.skipped
     assert run_stage(tmp_path, "s", {"a": 2}, [], work, SilentMeter()).skipped
     assert read_json(tmp_path / "s" / "done.json")["outputs"].keys() == {"out.json"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"success": False}, "with seed 7 failed; only successes"),
+        ({"seed": 1_000_000_003}, "seed 1000000003 begins at a start that evaluations are"),
+    ],
+)
+def test_what_may_not_be_learned_from_is_refused(
+    turned: Flywheel, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    recorded = replace(vla_fixtures.episode(7), **({"task": TASK, "success": True} | change))
+    write_episode(episode_path(tmp_path, 7), recorded)
+    with pytest.raises(ConfigError, match=message):
+        distill(
+            tmp_path / "new",
+            [tmp_path],
+            turned.policy_file("base"),
+            SftConfig(steps=1),
+            10.0,
+            SilentMeter(),
+        )
 
 
 @pytest.mark.parametrize(
