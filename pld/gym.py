@@ -51,7 +51,6 @@ EVERY_STEP: dict[str, Any] = {
     "actor_learning_rate": 2e-4,
     "entropy_learning_rate": 5e-4,
     "average_rate": 0.001,
-    "failure_cost": 0.0,
 }
 TOLD = {"is_success", "success"}
 BasePolicyCallable = Callable[[Any], Any]

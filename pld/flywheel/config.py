@@ -27,7 +27,6 @@ HELD_DECISIONS: dict[str, Any] = {
     "gamma": 0.94,
     "n_step": 1,
     "actor_learning_rate": 5e-4,
-    "failure_cost": 0.0,
     **EVERY_UPDATE,
 }
 HELD_STEPS = 10_000

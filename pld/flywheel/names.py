@@ -10,7 +10,7 @@ from pld.errors import ConfigError
 
 ALPHAS = (0.0, 0.3, 0.6, 0.9)
 FEWER = (25, 50, 100)
-RESIDUAL_CONTROLS = ("rlpd", "no-base-data", "xi-one", "no-search", "no-failure-cost")
+RESIDUAL_CONTROLS = ("rlpd", "no-base-data", "xi-one", "no-search", "failure-cost")
 SFT_CONTROLS = (
     "extra-demonstrations",
     "fewer-episodes",

@@ -78,7 +78,7 @@ class ResidualConfig:
     entropy_learning_rate: float = 1.5e-3
     entropy_in_target: bool = False
     target_clip: tuple[float, float] | None = (0.0, 1.0)
-    failure_cost: float = 0.5
+    failure_cost: float = 0.0
     average_rate: float = 0.003
     base_episodes: int = 80
     base_episodes_max: int = 240
@@ -173,7 +173,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "no-calql": {"calql_updates": 0},
     "no-probing-starts": {"probing_alpha": 0.0},
     "no-search": {"search_fraction": 0.0},
-    "no-failure-cost": {"failure_cost": 0.0},
+    "failure-cost": {"failure_cost": 0.5},
 }
 
 
@@ -184,7 +184,7 @@ def control(name: str, config: ResidualConfig) -> ResidualConfig:
     no-base-data: residual learning that starts with empty buffers; xi-one: residuals as large as
     the action range; no-calql: critics not pre-trained; no-probing-starts: the specialist acts
     from the first step of every training episode; no-search: every training episode begins at a
-    new start; no-failure-cost: a fault of the arm ends an episode and costs nothing. Without a
+    new start; failure-cost: a fault of the arm costs half of what a success is worth. Without a
     base action there is nothing to search about: rlpd does not.
     """
     if name not in CONTROLS:

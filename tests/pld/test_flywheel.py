@@ -460,7 +460,7 @@ def test_every_control_is_compared_with_what_had_as_much_to_learn_from() -> None
         "control-demonstrations-50@corner"
     )
     assert counterpart("control-demonstrations-50", "distilled-2") == "distilled-1"
-    for name in ("rlpd", "no-base-data", "xi-one", "no-search", "no-failure-cost"):
+    for name in ("rlpd", "no-base-data", "xi-one", "no-search", "failure-cost"):
         assert counterpart(f"control-{name}", "distilled-2") == "specialist"
 
 
