@@ -38,7 +38,7 @@ def describe(deployment: Deployment) -> LaunchDescription:
     arguments = [
         DeclareLaunchArgument(
             field.name,
-            default_value=str(getattr(defaults, field.name)),
+            default_value=_unsaid(getattr(defaults, field.name)),
             description=field.metadata["help"],
         )
         for field in dataclasses.fields(RunParameters)
@@ -70,22 +70,26 @@ def describe_replay() -> LaunchDescription:
     return LaunchDescription([*declared, *environment, player, RegisterEventHandler(ending)])
 
 
-def _start(context: LaunchContext, deployment: Deployment) -> list[Any]:
-    """Check the parameters as `pld up` does, then start the rows.
+def _unsaid(value: Any) -> str:
+    """A default as launch shows it, told apart from the same value said by the operator.
 
-    Launch does not tell a default from a value that was said: defaults count as not said, which
-    a resumed run must not be told.
+    A resumed run keeps its own values but for those that were said, equal to a default or not.
     """
+    return f"{value} (default)"
+
+
+def _start(context: LaunchContext, deployment: Deployment) -> list[Any]:
+    """Check the parameters as `pld up` does, then start the rows."""
     defaults = dataclasses.asdict(parse_arguments(deployment, []))
     found = {name: LaunchConfiguration(name).perform(context) for name in defaults}
-    said = [f"{n}:={value}" for n, value in found.items() if value != str(defaults[n])]
+    said = [f"{n}:={value}" for n, value in found.items() if value != _unsaid(defaults[n])]
     prepared = run.prepare(parse_arguments(deployment, said), deployment)
     environment = [SetEnvironmentVariable(n, v) for n, v in variables().items()]
     actions: list[Any] = list(environment)
     processes = {row.name: _process(row.name, prepared.commands[row.name]) for row in prepared.rows}
-    driver = processes["franka_node"]
+    driver, ended = processes["franka_node"], list[str]()
     for row in prepared.rows:
-        ending = _ending(row, prepared.run_dir, driver)
+        ending = _ending(row, prepared.run_dir, driver, ended)
         handler = OnProcessExit(target_action=processes[row.name], on_exit=ending)
         actions += [processes[row.name], RegisterEventHandler(handler)]
     actions.append(RegisterEventHandler(OnShutdown(on_shutdown=lambda *_: prepared.clean_up())))
@@ -98,14 +102,18 @@ def _process(name: str, command: list[str]) -> Any:
     )
 
 
-def _ending(row: Process, run_dir: Path, driver: Any) -> Any:
+def _ending(row: Process, run_dir: Path, driver: Any, ended: list[str]) -> Any:
     """The end of any process ends the launch; the reason is left for the recorder.
 
-    The driver is told to hold before everybody, itself too, is told to end.
+    What ends after the first, or because the launch was told to end, is no reason. The driver is
+    told to hold before everybody, itself too, is told to end.
     """
     halt = SignalProcess(signal_number=signal.SIGUSR1, process_matcher=matches_action(driver))
 
-    def on_exit(event: Any, _: LaunchContext) -> list[Any]:
+    def on_exit(event: Any, context: LaunchContext) -> list[Any]:
+        if context.is_shutdown or ended:
+            return []
+        ended.append(row.name)
         finished = row.on_exit is OnExit.FINISH_RUN and event.returncode == 0
         if not finished:
             note_termination(run_dir, f"node_lost:{row.name}", f"exit {event.returncode}")

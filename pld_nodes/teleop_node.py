@@ -78,8 +78,9 @@ class TeleopNode(GraphNode):
         try:
             while not self._stop.is_set():
                 self._on_reading(self._device.read(READ_TIMEOUT_S))
-        except TeleopError as error:
-            self.get_logger().fatal(str(error))
+        except Exception as error:  # whatever it is: a node whose stop key is dead must not live on
+            said = str(error) if isinstance(error, TeleopError) else repr(error)
+            self.get_logger().fatal(f"the device cannot be read: {said}")
             self.finish(EXIT_FAILED)
 
     def _on_reading(self, reading: Reading) -> None:

@@ -2,7 +2,9 @@
 
 Left shoulder held is the deadman. Left stick: away, left. Right stick: up, turn about up. Cross:
 turns about the axes left and away. South: gripper. East: STOP. Start: pause. Select: the policy
-goes on. North: success. West: failure.
+goes on. Either button west or north of these: success. Right shoulder: failure.
+
+West and north say the same, because Linux names them the other way round on some gamepads (xpad).
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ WORDS: dict[str, OperatorKey] = {
     "BTN_START": OperatorKey.PAUSE,
     "BTN_SELECT": OperatorKey.RESUME,
     "BTN_NORTH": OperatorKey.SUCCESS,
-    "BTN_WEST": OperatorKey.FAILURE,
+    "BTN_WEST": OperatorKey.SUCCESS,
+    "BTN_TR": OperatorKey.FAILURE,
 }
 AXES: dict[str, tuple[int, float]] = {
     "ABS_Y": (0, -1.0),
@@ -34,7 +37,8 @@ AXES: dict[str, tuple[int, float]] = {
 NEEDED = (DEADMAN, "ABS_X", "ABS_Y")
 HELP = (
     "hold the left shoulder and: left stick away/left, right stick up/turn, cross tilts, "
-    "south gripper; east STOP, start pause, select policy goes on, north success, west failure"
+    "south gripper; east STOP, start pause, select policy goes on, north or west success, right "
+    "shoulder failure"
 )
 
 

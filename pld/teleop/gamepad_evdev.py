@@ -40,13 +40,22 @@ class GamepadDevice:
         """Find the gamepad; raises TeleopError when there is none, several, or no permission."""
         self._evdev = self._evdev or load_evdev()
         self._codes = {str(n): int(c) for n, c in self._evdev.ecodes.ecodes.items()}
-        self._device = self._evdev.InputDevice(self._path or self._only_gamepad())
+        self._device = self._opened(self._path or self._only_gamepad())
         missing = [name for name in gamepad.NEEDED if not self._has(self._device, name)]
         if missing:
             raise TeleopError(
                 f"{self._device.path} ({self._device.name}) has no {', '.join(missing)}; "
                 "choose a gamepad with two sticks and shoulder buttons by --path"
             )
+
+    def _opened(self, path: str) -> Any:
+        try:
+            return self._evdev.InputDevice(path)
+        except OSError as error:
+            raise TeleopError(
+                f"the gamepad {path} cannot be opened ({error.strerror}); check --path, and be a "
+                "member of the group `input`"
+            ) from error
 
     def read(self, timeout_s: float) -> Reading:
         """The gamepad now; TeleopError when it was unplugged."""
@@ -89,7 +98,7 @@ class GamepadDevice:
         return self._codes[name] in device.capabilities(absinfo=False).get(kind, ())
 
     def _only_gamepad(self) -> str:
-        found = [self._evdev.InputDevice(path) for path in self._evdev.list_devices()]
+        found = [self._opened(path) for path in self._evdev.list_devices()]
         pads = [d for d in found if all(self._has(d, name) for name in gamepad.NEEDED)]
         if len(pads) == 1:
             return str(pads[0].path)

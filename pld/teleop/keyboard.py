@@ -3,11 +3,12 @@
 A terminal tells of presses and of their automatic repetition, never of releases. So Shift and a
 letter, held, is motion: each press moves for `MOTION_NS`, which bridges the repetition (about
 30 ms) and no more. The deadman outlives it by the pause before the repetition starts, at rest; any
-other key ends it at once.
+other key ends it at once. G pressed again within that pause is the same press, held.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,18 +58,25 @@ class Keys:
     direction: str = ""
     moved_ns: int = FOREVER_AGO
     alive_ns: int = FOREVER_AGO
+    gripped_ns: int = FOREVER_AGO
+    escape: str = ""
+    escaped_ns: int = FOREVER_AGO
 
     def press(self, text: str, t_ns: int) -> tuple[Keys, Reading]:
         """After the keys of `text`, none being allowed, at `t_ns`; and what that says."""
+        begun = self.escape if t_ns - self.escaped_ns <= MOTION_NS else ""
+        typed, unfinished = without_escapes(begun + text)
         keys, words, gripper = self, [], 0
-        for key in without_escapes(text):
+        for key in typed:
             if key in DIRECTIONS:
-                keys = Keys(key, t_ns, t_ns)
+                keys = Keys(key, t_ns, t_ns, keys.gripped_ns)
             elif key == GRIPPER:
-                keys, gripper = replace(keys, alive_ns=t_ns), gripper + 1
+                gripper += t_ns - keys.gripped_ns > DEADMAN_NS
+                keys = replace(keys, alive_ns=t_ns, gripped_ns=t_ns)
             else:
                 keys = Keys()
                 words += [WORDS[key]] if key in WORDS else []
+        keys = replace(keys, escape=unfinished, escaped_ns=t_ns)
         return keys, keys.reading(t_ns, gripper, tuple(words))
 
     def reading(self, t_ns: int, gripper: int = 0, words: tuple[OperatorKey, ...] = ()) -> Reading:
@@ -81,18 +89,15 @@ class Keys:
         return Reading(deadman, deflection[:3], deflection[3:], gripper, words)
 
 
-def without_escapes(text: str) -> str:
-    """`text` without escape sequences (arrow keys and the like), whose letters are no commands."""
-    kept, position = [], 0
-    while position < len(text):
-        if text[position] != "\x1b":
-            kept.append(text[position])
-            position += 1
-            continue
-        position += 1
-        if position < len(text) and text[position] in "[O":
-            position += 1
-            while position < len(text) and not "@" <= text[position] <= "~":
-                position += 1
-        position += 1
-    return "".join(kept)
+ESCAPES = re.compile(r"\x1b(?:[\[O][^@-~ ]*(?:[@-~]|(?= ))|[^\[O ]|(?= ))")
+UNFINISHED = re.compile(r"\x1b(?:[\[O][^@-~ ]*)?$")
+
+
+def without_escapes(text: str) -> tuple[str, str]:
+    """`text` without escape sequences (arrow keys and the like), and one that it ends amid.
+
+    Their letters are no commands. A space is never part of one: it says STOP.
+    """
+    kept = ESCAPES.sub("", text)
+    found = UNFINISHED.search(kept)
+    return (kept[: found.start()], found[0]) if found else (kept, "")

@@ -90,6 +90,16 @@ def test_a_run_is_taken_up_with_its_own_parameters(tmp_path: Path) -> None:
         start(load("sim"), resume="r", seed="8", **place)
 
 
+def test_what_is_said_to_a_resumed_run_counts_even_where_it_is_the_default(tmp_path: Path) -> None:
+    said = {"output_dir": str(tmp_path), "run": "r", "robot_ip": "127.0.0.98", "episodes": "3"}
+    start(load("sim"), **said)
+    again = {"output_dir": str(tmp_path), "robot_ip": "127.0.0.1", "episodes": "10"}
+    actions = start(load("sim"), resume="r", **again)
+    commands = {a.kwargs["name"]: a.kwargs["cmd"] for a in actions if kind(a) == "ExecuteProcess"}
+    assert "robot_ip:='127.0.0.1'" in commands["franka_node"]
+    assert "episodes:=10" in commands["arbitrator_node"]
+
+
 def test_every_argument_is_declared_with_its_description() -> None:
     for name in ("sim", "robot"):
         entities = load(name).args[0]
@@ -104,16 +114,29 @@ def test_the_end_of_a_process_ends_the_launch_and_notes_the_reason(tmp_path: Pat
         h.kwargs["target_action"].kwargs["name"]: h for h in handlers if h.kwargs.get("on_exit")
     }
     assert set(exits) == {p.name for p in graph.processes(Deployment.SIM)}
-    event = types.SimpleNamespace(returncode=0)
-    exits["arbitrator_node"].kwargs["on_exit"](event, None)
+    up, down = (types.SimpleNamespace(is_shutdown=over) for over in (False, True))
+    told_to = types.SimpleNamespace(returncode=0)
+    assert exits["arbitrator_node"].kwargs["on_exit"](told_to, down) == []
     assert not (tmp_path / "r" / "termination.json").exists()
-    emitted = exits["safety_node"].kwargs["on_exit"](types.SimpleNamespace(returncode=-9), None)
+    killed = types.SimpleNamespace(returncode=-9)
+    emitted = exits["safety_node"].kwargs["on_exit"](killed, up)
+    assert exits["vla_node"].kwargs["on_exit"](killed, up) == [], "the first to end is the reason"
     events = [entity.kwargs["event"] for entity in emitted]
     assert [kind(event) for event in events] == ["SignalProcess", "Shutdown"]
     assert events[0].kwargs["signal_number"] is signal.SIGUSR1
     (driver,) = events[0].kwargs["process_matcher"].args
     assert driver.kwargs["name"] == "franka_node"
     assert "node_lost:safety_node" in (tmp_path / "r" / "termination.json").read_text()
+
+
+def test_a_run_that_was_over_was_ended_by_nobody(tmp_path: Path) -> None:
+    actions = start(load("sim"), output_dir=str(tmp_path), run="r", robot_ip="127.0.0.98")
+    handlers = [a.args[0].kwargs for a in actions if kind(a) == "RegisterEventHandler"]
+    exits = {h["target_action"].kwargs["name"]: h["on_exit"] for h in handlers if "on_exit" in h}
+    up, done = types.SimpleNamespace(is_shutdown=False), types.SimpleNamespace(returncode=0)
+    assert exits["arbitrator_node"](done, up)
+    assert exits["vla_node"](done, up) == []
+    assert not (tmp_path / "r" / "termination.json").exists()
 
 
 def test_a_bad_argument_fails_before_any_process_starts(tmp_path: Path) -> None:

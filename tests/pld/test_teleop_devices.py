@@ -80,8 +80,32 @@ def test_arrow_and_function_keys_are_no_letters(escape: str) -> None:
 
 def test_the_gripper_key_needs_shift_and_counts_its_presses() -> None:
     assert Keys().press("g", 0)[1].gripper_presses == 0
-    reading = Keys().press("GG", 0)[1]
-    assert (reading.gripper_presses, reading.deadman) == (2, True)
+    keys, reading = Keys().press("GG", 0)
+    assert (reading.gripper_presses, reading.deadman) == (1, True)
+    for t_ms in (500, 533, 566, 1200):  # the key repeats itself while it is held
+        keys, reading = keys.press("G", t_ms * 10**6)
+        assert (reading.gripper_presses, reading.deadman) == (0, True)
+    assert keys.press("G", 2000 * 10**6)[1].gripper_presses == 1
+
+
+@pytest.mark.parametrize("parts", [("\x1b", "[D"), ("\x1b[", "D"), ("\x1b[1;", "2D")])
+def test_an_arrow_key_that_arrives_in_two_reads_is_no_letter(parts: tuple[str, str]) -> None:
+    keys, _ = Keys().press(parts[0], 0)
+    keys, reading = keys.press(parts[1], 5 * 10**6)
+    assert not reading.deadman
+    assert keys.press("D", 10**9)[1].deadman
+
+
+@pytest.mark.parametrize("text", ["\x1b ", "\x1b[ ", "\x1b[1; ", "\x1b[D "])
+def test_no_escape_swallows_the_stop(text: str) -> None:
+    assert Keys().press(text, 0)[1].keys == (OperatorKey.STOP,)
+    keys, _ = Keys().press(text[:-1], 0)
+    assert keys.press(" ", 10**6)[1].keys == (OperatorKey.STOP,)
+
+
+def test_a_lone_escape_does_not_swallow_what_is_pressed_later() -> None:
+    keys, _ = Keys().press("\x1b", 0)
+    assert keys.press("p", 10**9)[1].keys == (OperatorKey.PAUSE,)
 
 
 @pytest.fixture
@@ -271,6 +295,16 @@ def test_a_gamepad_is_found_read_and_missed() -> None:
 def test_no_or_several_gamepads_are_refused(pads: list[FakePad], named: str) -> None:
     with pytest.raises(TeleopError, match=named):
         GamepadDevice(evdev=fake_evdev(*pads)).open()
+
+
+def test_a_gamepad_that_cannot_be_opened_is_named() -> None:
+    def gone(path: str) -> None:
+        raise FileNotFoundError(2, "No such file or directory", path)
+
+    evdev = fake_evdev()
+    evdev.InputDevice = gone
+    with pytest.raises(TeleopError, match=r"event99 cannot be opened \(No such file or directory"):
+        GamepadDevice("/dev/input/event99", evdev).open()
 
 
 def test_a_device_without_shoulder_buttons_is_refused_by_name() -> None:
