@@ -41,6 +41,8 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
         raise ConfigError(f"cannot read {str(path)!r}: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: malformed YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no text file ({error.reason}); give a YAML file") from error
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path}: expected a mapping of fields, got {type(content).__name__}")
     return content
@@ -122,7 +124,7 @@ def _coerce_number(value: Any, hint: type, where: str) -> Any:
         raise ConfigError(f"{where}: {value!r} is not a number")
     try:
         number = hint(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"{where}: {value!r} is not a {hint.__name__}") from error
     if not math.isfinite(number):
         raise ConfigError(f"{where}: {value!r} is not finite")

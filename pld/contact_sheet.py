@@ -53,6 +53,8 @@ def draw(folder: Path) -> Image:
 
 def save(folder: Path, path: Path) -> None:
     """Write the sheet of the episode in `folder` as a PNG."""
+    if path.suffix.lower() != ".png":
+        raise RecordingError(f"{str(path)!r}: give a file that ends in .png")
     written = cv2.imwrite(str(path), cv2.cvtColor(draw(folder), cv2.COLOR_RGB2BGR))
     if not written:
         raise RecordingError(f"cannot write {str(path)!r}")

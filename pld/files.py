@@ -18,7 +18,10 @@ LOCK_FILE = ".lock"
 
 def write_bytes_atomically(path: Path, content: bytes) -> None:
     """Write `content`; after a crash at any moment the old file or the new one is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise ConfigError(f"{str(path.parent)!r} is a file, no folder; give another") from error
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as stream:
         stream.write(content)

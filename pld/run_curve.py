@@ -35,28 +35,46 @@ def run_curve(run_dir: Path, window: int) -> list[CurvePoint]:
     """
     if window < 1:
         raise RecordingError(f"a window of {window} episodes; give a number from 1")
+    ended_ns = _ends_ns(verdicts(run_dir))
     counted = [
-        (verdict, span[1], success)
+        (verdict, ended_ns[verdict.index], success)
         for verdict, success in policys_episodes(run_dir)
-        if verdict.takeover_step != NEVER and (span := _span_ns(verdict))
+        if verdict.takeover_step != NEVER and verdict.index in ended_ns
     ]
     if len(counted) < window:
         raise RecordingError(
             f"{str(run_dir)!r} has {len(counted)} labelled episodes with a takeover, fewer than "
             f"the window of {window}; give a smaller --window or let it learn longer"
         )
-    began_ns = min(span[0] for v in verdicts(run_dir) if (span := _span_ns(v)))
     successes = [success for _, _, success in counted]
     return [
         CurvePoint(
             verdict.index,
-            (ended_ns - began_ns) / 60e9,
+            ended / 60e9,
             sum(successes[i + 1 - window : i + 1]),
             window,
         )
-        for i, (verdict, ended_ns, _) in enumerate(counted)
+        for i, (verdict, ended, _) in enumerate(counted)
         if i + 1 >= window
     ]
+
+
+def _ends_ns(closed: Sequence[Verdict]) -> dict[int, int]:
+    """Robot time [ns] at the end of each episode (by index) since the first began.
+
+    Robot time begins anew where a run was resumed; what was spent before is added.
+    """
+    ends: dict[int, int] = {}
+    before_ns, began_ns, last_ns = 0, None, 0
+    for verdict in sorted(closed, key=lambda v: v.index):
+        if (span := _span_ns(verdict)) is None:
+            continue
+        if began_ns is None or span[0] < last_ns:
+            before_ns += 0 if began_ns is None else last_ns - began_ns
+            began_ns = span[0]
+        last_ns = span[1]
+        ends[verdict.index] = before_ns + last_ns - began_ns
+    return ends
 
 
 def first_reaching(points: Sequence[CurvePoint], share: float) -> CurvePoint | None:

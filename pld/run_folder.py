@@ -9,6 +9,7 @@ from pld.errors import RecordingError
 from pld.evaluation.intervals import wilson
 from pld.recording.bag import EPISODES_FOLDER, VERDICT_NAME
 from pld.recording.labels import outcome as counted_outcome
+from pld.recording.recover import is_episode
 from pld.recording.verdict import Verdict, load_verdict
 
 FIRST_SUCCESS = -1
@@ -30,7 +31,7 @@ def episode_folders(run_dir: Path) -> list[Path]:
     folder = run_dir / EPISODES_FOLDER
     if not folder.is_dir():
         raise RecordingError(f"{str(run_dir)!r} is no run folder: it has no {EPISODES_FOLDER}/")
-    return sorted(path for path in folder.iterdir() if path.is_dir())
+    return sorted(path for path in folder.iterdir() if path.is_dir() and is_episode(path))
 
 
 def closed_folders(run_dir: Path) -> list[Path]:

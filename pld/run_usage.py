@@ -39,8 +39,9 @@ def run_usage(run_dir: Path) -> list[ProcessUsage]:
     """What each process of a run took, since the run was last resumed; raises RecordingError."""
     path = run_dir / USAGE_NAME
     try:
-        with path.open(newline="") as file:
-            rows = [(r["name"], int(r["pid"]), _numbers(r)) for r in csv.DictReader(file)]
+        lines = path.read_text().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]  # a kill may cut the last one
+        rows = [(r["name"], int(r["pid"]), _numbers(r)) for r in csv.DictReader(whole)]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise RecordingError(
             f"cannot read {str(path)!r}: {error}; `pld up` writes it beside the episodes"

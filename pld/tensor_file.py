@@ -79,9 +79,7 @@ def _check_header(
     path: Path, header: dict[str, str], kind: str, schema: int, task: str | None
 ) -> None:
     if header.get("kind") != kind:
-        raise ConfigError(
-            f"{str(path)!r} is no {kind} file; give one, such as `pld flywheel` makes"
-        )
+        raise ConfigError(f"{str(path)!r} is no {kind} file; give one that is")
     wanted = {"kind": kind, "schema": str(schema)} | ({} if task is None else {"task": task})
     for name, value in wanted.items():
         if header.get(name) != value:

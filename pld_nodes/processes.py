@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -33,7 +34,7 @@ def command_line(process: Process, parameters: Mapping[str, Any], namespace: str
         ]
         return [sys.executable, "-m", process.executable, *flags]
     remaps = ["-r", f"__node:={process.name}", "-r", f"__ns:=/{namespace}"]
-    values = [part for name, v in parameters.items() for part in ("-p", f"{name}:={_yaml(v)}")]
+    values = [part for name, v in parameters.items() for part in ("-p", f"{name}:={yaml_word(v)}")]
     module = f"pld_nodes.{process.executable}"
     return [sys.executable, "-m", module, "--ros-args", *remaps, *values]
 
@@ -44,10 +45,14 @@ def _flag(name: str, value: Any) -> list[str]:
     return [f"--{name}", str(value)]
 
 
-def _yaml(value: Any) -> str:
+def yaml_word(value: Any) -> str:
+    """A parameter's value as ROS reads it on a command line."""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"'{value}'" if isinstance(value, str) else str(value)
+    if not isinstance(value, str):
+        return str(value)
+    quoted = value.replace("'", "''")
+    return f"'{quoted}'"
 
 
 def die_with_parent() -> None:
@@ -97,7 +102,11 @@ class Child:
 def start(
     row: Process, command: list[str], log_dir: Path, say: Callable[[str, str], None]
 ) -> Child:
-    """Start a process whose lines go to `say(name, line)` and to `<log_dir>/<name>.log`."""
+    """Start a process whose lines go to `say(name, line)` and to `<log_dir>/<name>.log`.
+
+    Lines are read on where either cannot take them (a full disk): a process whose pipe is full
+    would stand still. A resumed run's lines follow those of before.
+    """
     popen = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -112,11 +121,13 @@ def start(
 
     def read() -> None:
         assert popen.stdout is not None
-        with (log_dir / f"{row.name}.log").open("w") as log:
+        with (log_dir / f"{row.name}.log").open("a") as log:
             for line in popen.stdout:
-                log.write(line)
-                log.flush()
-                say(row.name, line.rstrip("\n"))
+                with contextlib.suppress(OSError):
+                    say(row.name, line.rstrip("\n"))
+                with contextlib.suppress(OSError):
+                    log.write(line)
+                    log.flush()
 
     reader = threading.Thread(target=read, name=f"log-{row.name}", daemon=True)
     reader.start()

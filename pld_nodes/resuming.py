@@ -7,13 +7,14 @@ record more episodes, and where it runs. Its recorded episodes are never touched
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pld.errors import ConfigError
+from pld.recording.bag import EPISODES_FOLDER
 from pld.recording.run_files import PARAMETERS_NAME
-from pld.run_folder import episode_folders
 
 CHANGEABLE = ("episodes", "output_dir", "robot_ip", "third_person_serial", "wrist_serial")
 
@@ -52,6 +53,6 @@ def _kept(folder: Path, run: str) -> dict[str, Any]:
 
 def next_episode(run_dir: Path) -> int:
     """The index after the last recorded episode, whatever became of that; 0 in a new folder."""
-    if not (run_dir / "episodes").is_dir():
-        return 0
-    return max((int(f.name.rsplit("-", 1)[-1]) + 1 for f in episode_folders(run_dir)), default=0)
+    folders = (path.name for path in (run_dir / EPISODES_FOLDER).glob("*") if path.is_dir())
+    numbered = (re.fullmatch(r"[^.].*-(\d+)", name) for name in folders)
+    return max((int(found[1]) + 1 for found in numbered if found), default=0)

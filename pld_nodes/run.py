@@ -16,7 +16,7 @@ from pld.base_policy.registry import is_weights, trained_policy
 from pld.calibration.files import load_calibration
 from pld.config import load_yaml
 from pld.errors import ConfigError, RecordingError, RobotError
-from pld.files import sha256_of, write_json_atomically
+from pld.files import read_json, sha256_of, write_json_atomically
 from pld.recording.bag import EPISODES_FOLDER
 from pld.recording.durable import MIN_FREE_BYTES, free_bytes
 from pld.recording.recover import needs_recovery, recover_episode
@@ -174,10 +174,13 @@ def prepare(parameters: RunParameters, deployment: Deployment) -> PreparedRun:
             f"run: {parameters.run!r} exists in {parameters.output_dir!r}; choose another name, "
             f"or go on with it: resume:={parameters.run}"
         )
+    weights = weights_in_use(parameters)
+    if parameters.resume:
+        refuse_other_weights(run_dir, weights)
     run_dir.mkdir(parents=True, exist_ok=True)
     kept = dataclasses.asdict(dataclasses.replace(parameters, resume=""))
     write_json_atomically(run_dir / PARAMETERS_NAME, {"deployment": deployment.value, **kept})
-    write_json_atomically(run_dir / CHECKPOINTS_NAME, weights_in_use(parameters))
+    write_json_atomically(run_dir / CHECKPOINTS_NAME, weights)
     twin_dir = _make_twin_dir() if deployment is Deployment.SIM else None
     rows = graph.processes(deployment, parameters.given)
     commands = {
@@ -193,6 +196,18 @@ def weights_in_use(parameters: RunParameters) -> dict[str, str]:
     """SHA-256 of each weights file that the run begins with, by the parameter that names it."""
     named = {name: Path(getattr(parameters, name)) for name in WEIGHTS_PARAMETERS}
     return {name: f"sha256:{sha256_of(path)}" for name, path in named.items() if path.is_file()}
+
+
+def refuse_other_weights(run_dir: Path, weights: dict[str, str]) -> None:
+    """A run's rates are of one policy: ConfigError where a weights file was changed since."""
+    path = run_dir / CHECKPOINTS_NAME
+    began: dict[str, str] = read_json(path) if path.exists() else weights
+    for name, digest in weights.items():
+        if began.get(name) != digest:
+            raise ConfigError(
+                f"{name}: its file is not the one that the run in {str(run_dir)!r} began with; "
+                "bring that back, or start a new run"
+            )
 
 
 def make_ready(run_dir: Path, episodes: int) -> None:

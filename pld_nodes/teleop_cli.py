@@ -12,6 +12,8 @@ from pld.errors import ConfigError
 from pld.teleop.devices import DEVICES
 from pld.teleop.shaping import ShapingConfig
 from pld_nodes.operator_words import AFTER_RELEASE
+from pld_nodes.parameters import check_namespace
+from pld_nodes.processes import yaml_word
 
 app = typer.Typer(help="Take over by hand.", no_args_is_help=True)
 DEFAULTS = ShapingConfig()
@@ -37,15 +39,18 @@ def teleop(
     if after_release not in AFTER_RELEASE:
         raise ConfigError.unknown("after_release", after_release, AFTER_RELEASE)
     ShapingConfig(speed, turn, look_deg)
+    namespace = namespace.strip("/")
+    check_namespace(namespace)
     values = {
-        "device": f"'{device}'",
-        "path": f"'{path}'",
+        "device": device,
+        "path": path,
         "speed": speed,
         "turn": turn,
         "look_deg": look_deg,
-        "after_release": f"'{after_release}'",
+        "after_release": after_release,
     }
-    parameters = [part for name, v in values.items() for part in ("-p", f"{name}:={v}")]
+    given = ((name, yaml_word(value)) for name, value in values.items())
+    parameters = [part for name, word in given for part in ("-p", f"{name}:={word}")]
     remaps = ["-r", "__node:=teleop_node", "-r", f"__ns:=/{namespace}"]
     command = [sys.executable, "-m", "pld_nodes.teleop_node", "--ros-args", *remaps, *parameters]
     sys.stdout.flush()

@@ -13,6 +13,10 @@ from pld.errors import ConfigError
 from pld.geometry import pose_from_matrix
 from pld.types import Image, Intrinsics, Pose
 
+MARKERS = 50
+"""Of the dictionary that boards are drawn with."""
+SMALLEST_MARKER_PX = 12
+LARGEST_SQUARE_M = 1.0
 MIN_CORNERS = 6
 
 
@@ -32,9 +36,14 @@ class Board:
         """Refuse a board that cannot be drawn."""
         if self.columns < 3 or self.rows < 3:
             raise ConfigError(f"board: {self.columns} x {self.rows} squares; at least 3 x 3")
-        if not 0 < self.marker_m < self.square_m:
+        if self.columns * self.rows // 2 > MARKERS:
             raise ConfigError(
-                f"marker_m: {self.marker_m} must be positive and below square_m {self.square_m}"
+                f"board: {self.columns} x {self.rows} squares need more than {MARKERS} markers"
+            )
+        if not 0 < self.marker_m < self.square_m < LARGEST_SQUARE_M:
+            raise ConfigError(
+                f"marker_m: {self.marker_m} must be positive and below square_m {self.square_m}, "
+                f"and that below {LARGEST_SQUARE_M:g}"
             )
 
     @property
@@ -52,16 +61,24 @@ def draw_board(board: Board, *, dpi: int = 300, margin_m: float = 0.012) -> NDAr
         round(width_m * px_per_m) + 2 * margin_px,
         round(height_m * px_per_m) + 2 * margin_px,
     )
+    if board.marker_m * px_per_m < SMALLEST_MARKER_PX:
+        raise ConfigError(
+            f"marker_m: {board.marker_m} is {board.marker_m * px_per_m:.0f} px at {dpi} dpi; at "
+            f"least {SMALLEST_MARKER_PX} are needed: give larger markers or more dpi"
+        )
     drawn = _charuco(board).generateImage(size_px, marginSize=margin_px)
     return np.asarray(drawn, np.uint8)
 
 
 def find_board(rgb: Image, board: Board, intrinsics: Intrinsics) -> Pose | None:
-    """`camera_T_board` from an image (H, W, 3) RGB, or None when too little of it is seen."""
+    """`camera_T_board` from an image (H, W, 3) RGB, or None when too little of it is seen.
+
+    One row of corners, however many, is too little: it can be turned about itself.
+    """
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     charuco: Any = _charuco(board)
     corners, ids, _, _ = cv2.aruco.CharucoDetector(charuco).detectBoard(grey)
-    if ids is None or len(ids) < MIN_CORNERS:
+    if ids is None or len(ids) < MIN_CORNERS or charuco.checkCharucoCornersCollinear(ids):
         return None
     points_m, points_px = charuco.matchImagePoints(corners, ids)
     distortion = np.array(intrinsics.distortion)

@@ -27,6 +27,12 @@ from pld.types import Intrinsics, Pose
 PARENTS = ("O", "EE")
 DISTORTION_MODEL = "plumb_bob"
 CALIBRATION_TYPES = {"eye_in_hand": "EE", "eye_on_base": "O"}
+FRAMES = {
+    "EE": ("robot_effector_frame", ("fr3_hand_tcp",)),
+    "O": ("robot_base_frame", ("base", "fr3_link0")),
+}
+"""Where a pose begins, as easy_handeye2 names it; the robot's base and its first link coincide."""
+OPTICAL_FRAME = "_color_optical_frame"
 UNIT_TOLERANCE = 1e-3
 MAX_REACH_M = 5.0
 
@@ -88,8 +94,9 @@ class CameraCalibration:
         except ValueError as error:
             raise ConfigError(f"date: {self.date!r} is not a date such as 2025-01-31") from error
         for name in ("residual_m", "residual_rad"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name}: {getattr(self, name)} is negative")
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{name}: {value} is not 0 or more")
 
 
 def check_intrinsics(intrinsics: Intrinsics, *, where: str) -> None:
@@ -151,19 +158,43 @@ def save_camera_info(path: Path, camera: str, intrinsics: Intrinsics) -> None:
 
 
 def load_hand_eye(path: Path) -> CameraPose:
-    """The camera's pose from an easy_handeye2 `.calib` file."""
+    """The camera's pose from an easy_handeye2 `.calib` file.
+
+    Raises ConfigError for a file whose frames are others than those of `CameraPose`: from the base
+    or the hand's tool centre to the camera's colour optical frame.
+    """
     content = _Fields(path)
     kind = content.text("parameters", "calibration_type")
     if kind not in CALIBRATION_TYPES:
         raise ConfigError(
             f"{path}: parameters.calibration_type: {kind!r}; valid: {', '.join(CALIBRATION_TYPES)}"
         )
+    frame, valid = FRAMES[CALIBRATION_TYPES[kind]]
+    _check_frame(content, path, frame, valid, content.text("parameters", frame) in valid)
+    camera = content.text("parameters", "tracking_base_frame")
+    _check_frame(
+        content,
+        path,
+        "tracking_base_frame",
+        (f"*{OPTICAL_FRAME}",),
+        camera.endswith(OPTICAL_FRAME),
+    )
     x, y, z = (content.number("transform", "translation", axis) for axis in "xyz")
     qx, qy, qz, qw = (content.number("transform", "rotation", axis) for axis in "xyzw")
     try:
         return CameraPose(CALIBRATION_TYPES[kind], (x, y, z), (qx, qy, qz, qw))
     except ConfigError as error:
         raise ConfigError(f"{path}: transform: {error}") from error
+
+
+def _check_frame(
+    content: _Fields, path: Path, name: str, valid: tuple[str, ...], fine: bool
+) -> None:
+    if not fine:
+        raise ConfigError(
+            f"{path}: parameters.{name}: {content.text('parameters', name)!r}; valid: "
+            f"{', '.join(valid)}; calibrate again with that frame"
+        )
 
 
 def save_hand_eye(path: Path, camera: str, pose: CameraPose) -> None:

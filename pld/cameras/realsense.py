@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +51,25 @@ class RealSenseDescription:
     firmware: str
 
 
+@contextmanager
+def _failing_as_camera(what: str) -> Iterator[None]:
+    """Librealsense's RuntimeError as a CameraError: a camera that goes raises it anywhere."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise CameraError(f"{what}: {error}; replug the camera if that stays") from error
+
+
 def list_cameras(context: Any = None) -> tuple[RealSenseDescription, ...]:
-    """The cameras that are present on this machine, or on an injected `rs.context`."""
+    """The cameras that are present on this machine, or on an injected `rs.context`.
+
+    Raises CameraError where one goes while it is asked.
+    """
+    with _failing_as_camera("the cameras cannot be listed"):
+        return _listed(context)
+
+
+def _listed(context: Any) -> tuple[RealSenseDescription, ...]:
     rs = _pyrealsense2()
     info = rs.camera_info
 
@@ -86,9 +105,13 @@ class RealSenseCamera:
         """Start streaming; intrinsics are of the colour image.
 
         Raises CameraError that lists the serial numbers present, names a USB 2 link, or passes on
-        why the mode was refused.
+        why the mode was refused or what else failed.
         """
         self.close()
+        with _failing_as_camera(f"camera {self.config.serial} failed while it was opened"):
+            return self._open()
+
+    def _open(self) -> Intrinsics:
         rs = _pyrealsense2()
         if self._context is None:
             self._context = rs.context()
@@ -138,13 +161,8 @@ class RealSenseCamera:
         Raises CameraError when it is absent or cannot be reset.
         """
         self.close()
-        device = self._check_present()
-        try:
-            device.hardware_reset()
-        except RuntimeError as error:
-            raise CameraError(
-                f"camera {self.config.serial} cannot be reset: {error}; replug it"
-            ) from error
+        with _failing_as_camera(f"camera {self.config.serial} cannot be reset"):
+            self._check_present().hardware_reset()
 
     def _await_frames(self, timeout_s: float) -> Any:
         """A frameset with every stream that was asked for."""

@@ -48,7 +48,10 @@ def board(
 ) -> None:
     """Draw a ChArUco board, true to size when printed at 100 %."""
     from pld.calibration.board import Board, draw_board, write_png
+    from pld.errors import ConfigError
 
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"{str(path)!r}: give a file that ends in .png")
     drawn = Board(columns, rows, square_mm / 1000, marker_mm / 1000)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_png(str(path), draw_board(drawn, dpi=dpi), dpi)
@@ -102,7 +105,13 @@ def import_files(
         load_hand_eye,
         save_calibration,
     )
+    from pld.contract import CAMERAS
+    from pld.errors import ConfigError
 
+    if camera not in CAMERAS:
+        raise ConfigError.unknown("camera", camera, CAMERAS)
+    if not serial.isalnum():
+        raise ConfigError(f"serial: {serial!r} is no serial number; `pld camera list` prints them")
     _, intrinsics = load_camera_info(camera_info)
     calibration = CameraCalibration(
         camera,

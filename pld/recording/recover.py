@@ -66,10 +66,10 @@ def episode_folders(path: Path) -> list[Path]:
     """The episode folders below `path`: itself, its children, or those in its `episodes`."""
     if not path.is_dir():
         raise RecordingError(f"{str(path)!r} is not a folder; give an episode or a run folder")
-    if _is_episode(path):
+    if is_episode(path):
         return [path]
     root = path / EPISODES_FOLDER if (path / EPISODES_FOLDER).is_dir() else path
-    found = sorted(child for child in root.iterdir() if child.is_dir() and _is_episode(child))
+    found = sorted(child for child in root.iterdir() if child.is_dir() and is_episode(child))
     if not found:
         raise RecordingError(
             f"no episodes in {str(path)!r}; give an episode's folder or a run folder with "
@@ -141,7 +141,8 @@ def overall(recoveries: list[Recovery]) -> RecoverResult:
     return RecoverResult.NOTHING if found == {RecoverResult.NOTHING} else RecoverResult.LOSSY
 
 
-def _is_episode(folder: Path) -> bool:
+def is_episode(folder: Path) -> bool:
+    """Whether a folder is an episode's: it has a bag, a part of one or a verdict."""
     names = (VERDICT_NAME, f"{folder.name}.mcap", f"{folder.name}{PART_SUFFIX}")
     return any((folder / name).exists() for name in names)
 

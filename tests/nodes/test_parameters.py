@@ -11,6 +11,7 @@ import pytest
 from pld import errors
 from pld.errors import ConfigError, PldError, RecordingError, RobotError
 from pld.probing.arbitrator import NEVER
+from pld.run_folder import episode_folders
 from pld_nodes import graph
 from pld_nodes.graph import Deployment
 from pld_nodes.parameters import (
@@ -22,12 +23,14 @@ from pld_nodes.parameters import (
     takeover_limit,
 )
 from pld_nodes.processes import command_line
+from pld_nodes.resuming import next_episode
 from pld_nodes.run import (
     check_ports_free,
     check_reachable,
     check_weights,
     check_writable,
     make_ready,
+    refuse_other_weights,
 )
 from tests.nodes.test_graph_probing import random_base, random_specialist
 
@@ -194,6 +197,23 @@ def test_a_resumed_run_may_record_more_but_not_something_else(ended_run) -> None
         parse_arguments(SIM, ["resume:=q", f"output_dir:={ended_run.parent}"])
 
 
+def test_what_else_lies_among_the_episodes_is_no_episode(ended_run) -> None:
+    for name in (".ipynb_checkpoints", ".Trash-1000", "r-0001 copy", "notes"):
+        (ended_run / "episodes" / name).mkdir()
+    assert next_episode(ended_run) == 3
+    assert episode_folders(ended_run) == []
+    (ended_run / "episodes" / "r-00001" / "verdict.json").write_text("{}")
+    assert [f.name for f in episode_folders(ended_run)] == ["r-00001"]
+
+
+def test_a_resumed_run_keeps_the_weights_that_it_began_with(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints.json").write_text(json.dumps({"policy": "sha256:1"}))
+    refuse_other_weights(tmp_path, {"policy": "sha256:1"})
+    for now in ({"policy": "sha256:2"}, {"policy": "sha256:1", "specialist": "sha256:1"}):
+        with pytest.raises(ConfigError, match="its file is not the one that the run in"):
+            refuse_other_weights(tmp_path, now)
+
+
 def test_a_run_with_all_its_episodes_is_not_resumed(ended_run) -> None:
     with pytest.raises(ConfigError, match="has its 3 episodes; for more, say episodes:=13"):
         make_ready(ended_run, 3)
@@ -215,5 +235,5 @@ def test_weights_that_do_not_fit_are_refused_before_anything_starts(tmp_path: Pa
     with pytest.raises(ConfigError, match=f"the base is {other.policy_id}"):
         check_weights(parse_arguments(SIM, [*words, wrong, "rate_hz:=10"]))
     detector = f"detector:={tmp_path / 'base.safetensors'}"
-    with pytest.raises(ConfigError, match="has kind"):
+    with pytest.raises(ConfigError, match="is no pld-success-classifier file"):
         check_weights(parse_arguments(SIM, ["rate_hz:=10", detector]))

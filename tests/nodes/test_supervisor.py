@@ -16,6 +16,7 @@ import pytest
 
 from pld_nodes.dds_memory import SETTLED_S, remove_stale_segments
 from pld_nodes.graph import OnExit, Process
+from pld_nodes.processes import start
 from pld_nodes.supervisor import RunFailedError, Supervisor
 from tests.processes import alive, gone
 
@@ -200,3 +201,24 @@ def test_a_child_that_is_not_yet_a_program_is_no_process_of_the_run() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == ["/dev/shm"]
+
+
+def test_a_full_disk_and_a_closed_terminal_stop_no_process(tmp_path: Path) -> None:
+    (tmp_path / "talker.log").symlink_to("/dev/full")
+    heard: list[str] = []
+
+    def say(_: str, line: str) -> None:
+        heard.append(line)
+        raise BrokenPipeError
+
+    talks = "for number in range(20000): print('a line of some length', number)"
+    child = start(row("talker"), [sys.executable, "-c", talks], tmp_path, say)
+    assert child.wait(20.0), "a pipe that nobody reads keeps the process from ending"
+    assert len(heard) == 20000
+
+
+def test_the_lines_of_a_resumed_run_follow_those_of_before(tmp_path: Path) -> None:
+    for word in ("first", "second"):
+        command = [sys.executable, "-c", f"print('{word}')"]
+        assert start(row("talker"), command, tmp_path, lambda name, line: None).wait(20.0)
+    assert (tmp_path / "talker.log").read_text() == "first\nsecond\n"

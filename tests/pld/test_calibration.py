@@ -183,6 +183,8 @@ def test_a_bad_field_of_ours_is_named(tmp_path: Path, key: str, value: object, f
         (("transform", "translation", "y"), "abc", "transform.translation.y"),
         (("transform", "rotation", "w"), 7.0, "q_xyzw"),
         (("parameters", "calibration_type"), "eye_to_hand", "eye_in_hand, eye_on_base"),
+        (("parameters", "robot_effector_frame"), "fr3_link8", "valid: fr3_hand_tcp"),
+        (("parameters", "tracking_base_frame"), "camera_link", "valid: .*_color_optical_frame"),
     ],
 )
 def test_a_bad_field_of_an_easy_handeye2_file_is_named(
@@ -201,10 +203,38 @@ def test_a_bad_field_of_an_easy_handeye2_file_is_named(
 
 def test_a_missing_field_and_a_missing_file_are_named(tmp_path: Path) -> None:
     (tmp_path / "h.calib").write_text("parameters: {calibration_type: eye_in_hand}\n")
-    with pytest.raises(ConfigError, match="missing field 'transform'"):
+    with pytest.raises(ConfigError, match=r"missing field 'parameters\.robot_effector_frame'"):
         load_hand_eye(tmp_path / "h.calib")
     with pytest.raises(ConfigError, match=r"cannot read .*nothing\.yaml"):
         load_camera_info(tmp_path / "nothing.yaml")
+
+
+def test_one_row_of_corners_is_no_pose() -> None:
+    board, intrinsics = Board(), Intrinsics(640, 480, 600.0, 600.0, 320.0, 240.0, (0.0,) * 5)
+    whole = np.full((480, 640), 255, np.uint8)
+    drawn = cv2.resize(draw_board(board, dpi=100, margin_m=0.0), (560, 400))
+    whole[40:440, 40:600] = drawn
+    rgb = np.repeat(whole[:, :, None], 3, axis=2)
+    assert find_board(rgb, board, intrinsics) is not None
+    rgb[40 + 2 * 80 + 8 :] = 255
+    assert find_board(rgb, board, intrinsics) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"columns": 12, "rows": 10}, "need more than 50 markers"),
+        ({"square_m": float("inf")}, "must be positive and below square_m inf, and that below 1"),
+    ],
+)
+def test_a_board_that_cannot_be_drawn_is_refused(words: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Board(**words)
+
+
+def test_a_marker_of_a_few_pixels_is_refused() -> None:
+    with pytest.raises(ConfigError, match="is 2 px at 100 dpi; at least 12"):
+        draw_board(Board(marker_m=0.0005), dpi=100)
 
 
 def test_the_printed_board_says_its_true_size(tmp_path: Path) -> None:

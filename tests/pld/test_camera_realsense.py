@@ -111,6 +111,22 @@ def test_an_absent_serial_lists_those_present(tmp_path: Path) -> None:
         twin.close()
 
 
+class Broken:
+    """A context whose device says what a camera says just after a replug."""
+
+    def query_devices(self) -> list[object]:
+        raise RuntimeError("hwmon command 0x15 failed (HW not ready)")
+
+
+def test_a_camera_that_is_not_ready_yet_is_an_error_to_recover_from() -> None:
+    camera = RealSenseCamera(RealSenseConfig("1"), Broken())
+    for act in (camera.open, camera.reset):
+        with pytest.raises(CameraError, match=r"camera 1 .*HW not ready.*replug"):
+            act()
+    with pytest.raises(CameraError, match="the cameras cannot be listed: hwmon"):
+        list_cameras(Broken())
+
+
 def test_a_usb_2_link_is_refused_unless_allowed() -> None:
     device = SoftwareDevice("42", INTRINSICS, depth=False, usb="2.1")
     with pytest.raises(CameraError, match=r"USB 2\.1"):

@@ -203,7 +203,7 @@ def test_an_exported_actor_refuses_other_shapes(trained: SpecialistTrainer) -> N
 
 def test_a_checkpoint_is_no_actor(trained: SpecialistTrainer, tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path, trained)
-    with pytest.raises(ConfigError, match="is no pld-residual-actor file; give one"):
+    with pytest.raises(ConfigError, match="is no pld-residual-actor file; give one that is"):
         load_actor(path)
 
 

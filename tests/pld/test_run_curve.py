@@ -44,6 +44,17 @@ def test_labelled_episodes_with_a_takeover_count_over_robot_time(run_dir: Path) 
     assert [p.minutes for p in points] == [3.0, 4.0, 6.0, 7.0]
 
 
+def test_robot_time_goes_on_where_a_run_was_resumed(run_dir: Path) -> None:
+    for index in range(4, len(OUTCOMES)):  # the twin's clock began anew
+        file = run_dir / EPISODES_FOLDER / f"r-{index:05d}" / VERDICT_NAME
+        verdict = json.loads(file.read_text())
+        states = next(t for t in verdict["topics"] if t["name"].endswith("arm/state"))
+        for stamp in ("first_stamp_ns", "last_stamp_ns"):
+            states[stamp] -= 4 * MINUTE_NS
+        file.write_text(json.dumps(verdict))
+    assert [p.minutes for p in run_curve(run_dir, 2)] == [3.0, 4.0, 6.0, 7.0]
+
+
 def test_an_episode_in_which_a_person_acted_is_not_the_specialists(run_dir: Path) -> None:
     file = run_dir / EPISODES_FOLDER / "r-00003" / VERDICT_NAME
     helped = json.loads(file.read_text())

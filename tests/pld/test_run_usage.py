@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from pld.errors import RecordingError
 from pld.run_usage import COLUMNS, ProcessUsage, run_usage
+from pld_nodes.usage import UsageSampler
 
 
 def written(folder: Path, samples: list[tuple[str, int, float, float]]) -> list[ProcessUsage]:
@@ -35,6 +37,17 @@ def test_of_a_resumed_run_the_last_process_counts(tmp_path: Path) -> None:
     before = [("a", 1, 9.0, 500.0)] * 5
     found = written(tmp_path, [*before, *[("b", 7, 1.0, 3.0), ("a", 2, 0.0, 100.0)] * 20])
     assert [(p.name, p.last_mb, p.wall_s) for p in found] == [("b", 3.0, 19.0), ("a", 100.0, 19.0)]
+
+
+def test_a_line_that_a_kill_cut_off_is_no_sample(tmp_path: Path) -> None:
+    whole = written(tmp_path, [("a", 1, 0.0, 100.0)] * 20)
+    path = tmp_path / "usage.csv"
+    path.write_text(path.read_text() + "21,a,1,0.0,1000")
+    assert run_usage(tmp_path) == whole
+    with UsageSampler(tmp_path, period_s=0.01):
+        time.sleep(0.2)
+    assert not [line for line in path.read_text().splitlines() if line.startswith("21,a")]
+    assert run_usage(tmp_path)[0] == whole[0]
 
 
 def test_what_cannot_be_read_says_so(tmp_path: Path) -> None:
