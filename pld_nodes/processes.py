@@ -121,13 +121,11 @@ def start(
 
     def read() -> None:
         assert popen.stdout is not None
-        with (log_dir / f"{row.name}.log").open("a") as log:
-            for line in popen.stdout:
-                with contextlib.suppress(OSError):
-                    say(row.name, line.rstrip("\n"))
-                with contextlib.suppress(OSError):
-                    log.write(line)
-                    log.flush()
+        for line in popen.stdout:
+            with contextlib.suppress(OSError):
+                say(row.name, line.rstrip("\n"))
+            with contextlib.suppress(OSError), (log_dir / f"{row.name}.log").open("a") as log:
+                log.write(line)
 
     reader = threading.Thread(target=read, name=f"log-{row.name}", daemon=True)
     reader.start()
