@@ -16,6 +16,7 @@ from pld import parity
 from pld.contract import CAMERAS, POLICY_IMAGE_PX, ActionSpec, proprio
 from pld.distill.episodes import NO_TAKEOVER, SftEpisode, write_episode
 from pld.errors import ContractError, PldError, RecordingError
+from pld.evaluation.seeds import EVALUATION_BLOCK
 from pld.policy_image import policy_image
 from pld.probing.arbitrator import NEVER
 from pld.recording.labels import outcome
@@ -76,6 +77,7 @@ def convert(folder: Path, limits: SafetyLimits, spec: ActionSpec) -> Converted:
             seed=last.seed,
             success=outcome(folder) == "success",
             takeover_step=NO_TAKEOVER if last.takeover_step == NEVER else takeover,
+            rate_hz=spec.rate_hz,
         ),
         held,
     )
@@ -85,7 +87,8 @@ def convert(folder: Path, limits: SafetyLimits, spec: ActionSpec) -> Converted:
 class ConversionRow:
     """What became of one episode: `converted`, or no success (its outcome).
 
-    Or a `problem`: `refused`, where live and offline code disagree, or `unreadable`, not closed.
+    Or a `problem`: `refused`, where live and offline code disagree, `unreadable`, not closed, or
+    `kept aside`, since nothing may be learned from the starts of evaluations.
     """
 
     name: str
@@ -132,6 +135,8 @@ def _row(folder: Path, output: Path, limits: Path | None) -> ConversionRow:
         return ConversionRow(folder.name, "unreadable", problem=str(error))
     if counted != "success":
         return ConversionRow(folder.name, counted)
+    if load_verdict(folder).seed in EVALUATION_BLOCK:
+        return ConversionRow(folder.name, "kept aside", problem="begins at an evaluation's start")
     try:
         converted = convert(folder, *rules_of(folder, limits))
     except PldError as error:

@@ -7,10 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pld.base_policy.builtin_checkpoint import load_checkpoint
 from pld.errors import ConfigError, RecordingError
 from pld.evaluation.intervals import Paired
 from pld.evaluation.results import EpisodeResult, Evaluation, on_common_starts, paired
-from pld.files import read_json
+from pld.evaluation.seeds import EVALUATION_BLOCK
+from pld.files import read_json, sha256_of
+from pld.recording.run_files import CHECKPOINTS_NAME, PARAMETERS_NAME
 from pld.run_folder import policys_episodes
 
 
@@ -85,13 +88,41 @@ def load_evaluation(path: Path) -> Evaluation:
         ) from error
 
 
+def policy_of_run(run_dir: Path) -> str:
+    """Name of the policy that a run was of, as evaluations have it; empty where nobody can tell."""
+    parameters = _kept(run_dir / PARAMETERS_NAME)
+    policy, specialist = str(parameters.get("policy", "")), parameters.get("specialist")
+    if not Path(policy).is_file():
+        return ""
+    if _kept(run_dir / CHECKPOINTS_NAME).get("policy") != f"sha256:{sha256_of(Path(policy))}":
+        return ""
+    base = load_checkpoint(Path(policy)).policy_id
+    return f"specialist-over-{base}" if specialist else base
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = read_json(path) if path.is_file() else {}
+    return content
+
+
 def deployed(run_dir: Path, evaluation: Path) -> Deployed:
     """The graph run `run_dir` beside the lockstep evaluation kept in a JSON file.
 
-    Only starts that both have count. Raises ConfigError when there are none or the tasks differ.
+    Only starts that both have count. Raises ConfigError when there are none, or the tasks or the
+    policies differ, as far as the run's weights are still there to tell.
     """
     lockstep = load_evaluation(evaluation)
-    graph = evaluation_of(run_dir, lockstep.name, lockstep.policy_id, lockstep.run_seed)
+    first = min((e.seed for e in lockstep.episodes), default=EVALUATION_BLOCK.start)
+    ran = policy_of_run(run_dir)
+    if ran and ran != lockstep.policy_id:
+        raise ConfigError(
+            f"{str(run_dir)!r} ran {ran}, and {str(evaluation)!r} is of {lockstep.policy_id}; give "
+            "the evaluation of the policy that ran"
+        )
+    try:
+        graph = evaluation_of(run_dir, lockstep.name, lockstep.policy_id, lockstep.run_seed)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; record a run with mode:=evaluate seed:={first}") from error
     if graph.task != lockstep.task:
         raise ConfigError(f"{str(run_dir)!r} is of {graph.task}, the evaluation of {lockstep.task}")
     common = Deployed(*on_common_starts(graph, lockstep))

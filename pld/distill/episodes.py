@@ -34,7 +34,8 @@ class SftEpisode:
 
     `images` (T, cameras, px, px, 3) uint8; `proprio` (T, P) float32; `executed` (T, 7) and
     `base` (T, 7) float32 normalised actions; `source` (T,) uint8 of ActionSource.
-    `takeover_step` is the first step of the specialist, NO_TAKEOVER when it never acted.
+    `takeover_step` is the first step of the specialist, NO_TAKEOVER when it never acted;
+    `rate_hz` the control rate, 0 in files that do not say it.
     """
 
     images: NDArray[np.uint8]
@@ -48,6 +49,7 @@ class SftEpisode:
     seed: int
     success: bool
     takeover_step: int = NO_TAKEOVER
+    rate_hz: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse arrays of different lengths, of another contract, and not finite numbers."""
@@ -88,7 +90,7 @@ class SftEpisode:
 
 
 ARRAYS = ("images", "proprio", "executed", "base", "source")
-FACTS = ("instruction", "task", "region", "seed", "success", "takeover_step")
+FACTS = ("instruction", "task", "region", "seed", "success", "takeover_step", "rate_hz")
 
 
 def write_episode(path: Path, episode: SftEpisode) -> None:
@@ -108,7 +110,9 @@ def read_episode(path: Path) -> SftEpisode:
     except (OSError, SafetensorError) as error:
         raise _broken(path, error) from error
     try:
-        return SftEpisode(**arrays, **{name: header[name] for name in FACTS})
+        return SftEpisode(**arrays, **{name: header[name] for name in FACTS if name in header})
+    except TypeError as error:
+        raise _broken(path, error) from error
     except ContractError as error:
         raise ConfigError(f"{str(path)!r}: {error}") from error
 

@@ -231,4 +231,5 @@ def _episode(
         seed=seed,
         success=success,
         takeover_step=NO_TAKEOVER if cast.takeover_step == NEVER else cast.takeover_step,
+        rate_hz=world.rate_hz,
     )

@@ -12,13 +12,12 @@ from pld.base_policy.builtin_checkpoint import load_checkpoint, save_checkpoint
 from pld.base_policy.builtin_network import NetworkConfig, vocabulary_of
 from pld.base_policy.builtin_training import BuiltinTrainer, copy_network, fresh_network
 from pld.distill.dataset import SftDataset
-from pld.distill.episodes import SftEpisode, corrected_part, read_episodes, write_episode
+from pld.distill.episodes import write_episode
 from pld.distill.sft import SftConfig, fine_tune
-from pld.errors import ConfigError
 from pld.evaluation.results import EpisodeResult, Evaluation
-from pld.evaluation.seeds import EVALUATION_BLOCK
 from pld.files import read_json, write_json_atomically
 from pld.flywheel.collecting import collect_successes
+from pld.flywheel.learnable import learnable
 from pld.flywheel.rolling import Cast, Rolled, Specialist, roll, specialist_env
 from pld.flywheel.stage import Meter, Work
 from pld.flywheel.world import World
@@ -70,7 +69,7 @@ def train_base(
     meter: Meter,
 ) -> dict[str, Any]:
     """A base policy from nothing: fresh weights fine-tuned on demonstrations of all tasks."""
-    dataset = SftDataset(_episodes(demonstrations), network.chunk_horizon)
+    dataset = SftDataset(learnable(demonstrations, rate_hz, "whole"), network.chunk_horizon)
     sizes = replace(network, vocabulary=vocabulary_of(dataset.instructions))
     fresh = fresh_network(sizes, dataset.statistics(), config.seed)
     return _fine_tune(
@@ -94,25 +93,10 @@ def distill(
     `first`, no more than so many episodes of each folder.
     """
     checkpoint = load_checkpoint(start)
-    found = _episodes(episodes, first)
-    kept = found if labels == "whole" else [p for e in found if (p := corrected_part(e))]
+    kept = learnable(episodes, rate_hz, labels, first)
     dataset = SftDataset(kept, checkpoint.network.config.chunk_horizon)
     trainer = BuiltinTrainer(copy_network(checkpoint.network), bf16=config.bf16)
     return _fine_tune(folder, trainer, dataset, config, rate_hz, meter)
-
-
-def _episodes(folders: Sequence[Path], first: int = 0) -> list[SftEpisode]:
-    found = [read_episodes(folder) for folder in folders]
-    kept = [e for episodes in found for e in (episodes[:first] if first else episodes)]
-    if failed := [e.seed for e in kept if not e.success]:
-        raise ConfigError(f"episode with seed {failed[0]} failed; only successes are distilled")
-    if kept_aside := [e.seed for e in kept if e.seed in EVALUATION_BLOCK]:
-        raise ConfigError(
-            f"the episode with seed {kept_aside[0]} begins at a start that evaluations are counted "
-            "on; leave it out, and record what is learned from with seeds below "
-            f"{EVALUATION_BLOCK.start}"
-        )
-    return kept
 
 
 def _fine_tune(

@@ -208,7 +208,12 @@ def test_what_is_no_success_any_more_leaves_the_training_data(tmp_path, limits) 
     verdict = json.loads((folder / VERDICT_NAME).read_text())
     (folder / VERDICT_NAME).write_text(json.dumps(verdict | {"parameters": named}))
     assert [row.result for row in convert_folder(run, data, rules)] == ["converted"]
-    assert len(read_episodes(data)) == 1
+    (learned,) = read_episodes(data)
+    assert learned.rate_hz == 20.0
+    start = verdict | {"parameters": named, "seed": 1_000_000_007}
+    (folder / VERDICT_NAME).write_text(json.dumps(start))
+    assert [row.result for row in convert_folder(run, data, rules)] == ["kept aside"]
+    assert list(data.iterdir()) == []
     append_label(folder, Label("failure", "operator", 1))
     assert [row.result for row in convert_folder(run, data, rules)] == ["failure"]
     assert list(data.iterdir()) == []

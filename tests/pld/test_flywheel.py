@@ -335,6 +335,8 @@ def test_a_stage_with_other_inputs_starts_from_an_empty_folder(tmp_path: Path) -
     [
         ({"success": False}, "with seed 7 failed; only successes"),
         ({"seed": 1_000_000_003}, "seed 1000000003 begins at a start that evaluations are"),
+        ({"rate_hz": 20.0}, "were recorded at 20 Hz and the policy acts at 10 Hz"),
+        ({"source": np.zeros(12, np.uint8)}, "in none of the 1 episodes did the specialist or a"),
     ],
 )
 def test_what_may_not_be_learned_from_is_refused(

@@ -10,7 +10,10 @@ import pytest
 from pld import run_evaluation
 from pld.errors import ConfigError
 from pld.evaluation.results import EpisodeResult, Evaluation
-from pld.run_evaluation import deployed
+from pld.files import sha256_of, write_json_atomically
+from pld.recording.run_files import CHECKPOINTS_NAME, PARAMETERS_NAME
+from pld.run_evaluation import deployed, policy_of_run
+from tests.nodes.test_graph_probing import random_base
 
 FIRST = 1_000_000_000
 
@@ -44,6 +47,30 @@ def test_agreement_is_the_rate_within_the_lockstep_interval(tmp_path: Path, monk
     lockstep = evaluation("y" * 95 + "n" * 5)
     assert compared(tmp_path, monkeypatch, evaluation("y" * 96 + "n" * 4), lockstep).agrees
     assert not compared(tmp_path, monkeypatch, evaluation("y" * 80 + "n" * 20), lockstep).agrees
+
+
+def test_a_run_of_another_policy_is_no_comparison(tmp_path: Path, monkeypatch) -> None:
+    weights = tmp_path / "base.safetensors"
+    policy_id = random_base(weights).policy_id
+    write = write_json_atomically
+    write(tmp_path / PARAMETERS_NAME, {"policy": str(weights), "specialist": "actor.safetensors"})
+    write(tmp_path / CHECKPOINTS_NAME, {"policy": f"sha256:{sha256_of(weights)}"})
+    assert policy_of_run(tmp_path) == f"specialist-over-{policy_id}"
+    with pytest.raises(ConfigError, match=f"ran specialist-over-{policy_id}, and .* is of p"):
+        compared(tmp_path, monkeypatch, evaluation("y"), evaluation("y"))
+    write(tmp_path / CHECKPOINTS_NAME, {"policy": "sha256:of an earlier file"})
+    assert policy_of_run(tmp_path) == ""
+    assert compared(tmp_path, monkeypatch, evaluation("y"), evaluation("y")).agrees
+
+
+def test_seeds_of_no_evaluation_are_said_with_the_remedy(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "evaluation.json"
+    path.write_text(json.dumps(evaluation("y").as_json()))
+    played = type("Played", (), {"seed": 3, "region": "far", "termination_reason": "success"})
+    played.task, played.steps = "peg_insertion", type("Steps", (), {"steps": 9})
+    monkeypatch.setattr(run_evaluation, "policys_episodes", lambda _: [(played, True)])
+    with pytest.raises(ConfigError, match=f"is a .* seed; record a run with .* seed:={FIRST}"):
+        deployed(tmp_path, path)
 
 
 def test_nothing_in_common_is_said_with_the_remedy(tmp_path: Path, monkeypatch) -> None:
