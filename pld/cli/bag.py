@@ -1,4 +1,4 @@
-"""`pld bag`: look into episode bags, check them, label them, rebuild unfinished ones."""
+"""`pld bag`: look into episode bags, check them, label them, rebuild unfinished or damaged ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pld.recording.statistics import TopicFigures
 
 app = typer.Typer(
-    help="Look into episode bags, check them, label them, rebuild unfinished ones.",
+    help="Look into episode bags, check them, label them, rebuild unfinished or damaged ones.",
     no_args_is_help=True,
 )
 console = wide_console()
@@ -90,10 +90,10 @@ def recover(
     ] = "recorder_lost",
     json_file: JsonOption = None,
 ) -> None:
-    """Rebuild the bags that a killed recorder or a full disk left unfinished.
+    """Rebuild bags that a killed recorder or a full disk left unfinished, or that are damaged.
 
     Ends with 0 when every episode is whole, 3 when an end may be missing, 1 when nothing at all
-    could be read. Finished episodes are not touched; the unfinished file is kept.
+    could be read. Finished episodes that can be read are not touched; the old file is kept.
     """
     from pld.recording.recover import episode_folders, overall, recover_episode
 
