@@ -31,6 +31,10 @@ STOP_ORDER = (
 READY_FILES = {"twin": "twin.sock"}
 
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a polite end, and a terminal that is gone end a run alike."""
+
+
 class RunFailedError(PldError):
     """A process of the run ended when it should not."""
 
@@ -55,7 +59,7 @@ class Supervisor:
         """Run to the end; 0 when the run finished, 130 when interrupted, else RunFailedError."""
         (self.run_dir / "logs").mkdir(parents=True, exist_ok=True)
         remove_stale_segments()
-        previous = {s: signal.signal(s, self._interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.signal(number, self._interrupt) for number in ENDING}
         try:
             self._start_all()
             return self._watch()

@@ -87,6 +87,17 @@ def test_an_interrupted_run_lets_the_driver_hold_before_anybody_ends(tmp_path: P
     assert ("arbitrator_node", "halted") not in heard
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_and_a_lost_terminal_end_a_run_in_order(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    run = supervisor(tmp_path, {"a": SLEEP})
+    run.say = lambda name, line: os.kill(os.getpid(), number)
+    assert run.run() == 130
+    note = json.loads((tmp_path / "termination.json").read_text())
+    assert note == {"reason": "shutdown", "how": "interrupted"}
+
+
 def test_a_process_that_ignores_being_asked_is_made_to_stop(tmp_path: Path, monkeypatch) -> None:
     from pld_nodes import supervisor as module
 
