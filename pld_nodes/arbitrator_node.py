@@ -21,7 +21,7 @@ from std_srvs.srv import Trigger
 from pld.errors import ConfigError
 from pld.probing.answers import Answers
 from pld.probing.arbitrator import NEVER, Offers, choose
-from pld.probing.episode import Episode, Want, begin, end, on_done, on_reward, on_step
+from pld.probing.episode import Episode, Want, begin, end, gave_up, on_done, on_reward, on_step
 from pld.probing.horizon import latest_takeover
 from pld.probing.resumption import Resumption
 from pld.safety.failsafe import OPERATOR_STOP, reset_withheld_by
@@ -99,6 +99,8 @@ class ArbitratorNode(GraphNode):
         withheld = bool(reset_withheld_by(self._latched))
         self._errands.pursue(self._episode.want, mode, self._episode.seed, withheld=withheld)
         if self._episode.want is Want.FINISH:
+            if self._episode.failed:
+                self.get_logger().fatal(gave_up(self._episode, self._latched))
             self.finish(EXIT_FAILED if self._episode.failed else 0)
         self._answers = self._answers.on_state(msg.step)
         if not self._is_running():

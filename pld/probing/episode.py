@@ -235,6 +235,15 @@ def _give_up(episode: Episode, reason: str) -> Episode:
     )
 
 
+def gave_up(episode: Episode, latched: Collection[str]) -> str:
+    """What to tell the operator whose run could not go on."""
+    causes = f", while {', '.join(sorted(latched))} latched" if latched else ""
+    return (
+        f"the run ends: {episode.termination_reason}{causes}; mend the cause (docs/safety.md, "
+        "What stops the arm), then go on with resume:=RUN"
+    )
+
+
 def _running_step(episode: Episode, t_ns: int, step: int, *, answered: bool) -> Episode:
     if step <= episode.first_step:
         return episode

@@ -9,7 +9,17 @@ import pytest
 
 from pld.contract import is_sensible
 from pld.probing.arbitrator import NEVER, Offers, choose
-from pld.probing.episode import Episode, EpisodePlan, Want, begin, end, on_done, on_reward, on_step
+from pld.probing.episode import (
+    Episode,
+    EpisodePlan,
+    Want,
+    begin,
+    end,
+    gave_up,
+    on_done,
+    on_reward,
+    on_step,
+)
 from pld.safety.watchdog import EarlyAnswer, Freshness, Heartbeats, StepGuard
 from pld.types import ActionSource, ControlMode, EpisodeState, Outcome
 
@@ -139,6 +149,10 @@ def test_an_operator_who_stays_away_ends_the_episode_unlabelled() -> None:
     closed = on_done(episode, Want.CLOSE_RECORD, 2, step=142)
     assert (closed.want, closed.failed) == (Want.FINISH, True)
     assert closed.termination_reason == "operator_away"
+    assert gave_up(closed, ()).startswith("the run ends: operator_away; mend the cause")
+    assert "operator_away, while not_finite, robot_fault latched;" in gave_up(
+        closed, ("robot_fault", "not_finite")
+    )
 
 
 def test_a_fault_during_a_pause_ends_the_episode() -> None:
