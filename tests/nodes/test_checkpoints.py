@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pld.errors import ConfigError
 from pld.files import read_json
 from pld.recording.run_files import describe_run
 from pld.recording.session import RecordingSession, SessionConfig
@@ -62,17 +63,13 @@ def test_names_of_policies_and_detectors_are_no_weights(tmp_path: Path) -> None:
     assert read_json(prepared(tmp_path) / "checkpoints.json") == {}
 
 
-def test_a_resumed_run_says_the_weights_that_it_goes_on_with(tmp_path: Path, files) -> None:
-    words = [f"policy:={files['policy']}", "rate_hz:=10", "episodes:=2"]
-    run_dir = prepared(tmp_path, *words)
+def test_a_resumed_run_goes_on_with_the_weights_that_it_began_with(tmp_path: Path, files) -> None:
+    run_dir = prepared(tmp_path, f"policy:={files['policy']}", "rate_hz:=10", "episodes:=2")
+    began = {"policy": hash_of(files["policy"])}
+    words = ["resume:=r", f"output_dir:={tmp_path}", "robot_ip:=127.0.0.75"]
+    prepare(parse_arguments(Deployment.SIM, words), Deployment.SIM).clean_up()
+    assert read_json(run_dir / "checkpoints.json") == began
     random_base(files["policy"], seed=1)
-    run = prepare(
-        parse_arguments(
-            Deployment.SIM,
-            ["resume:=r", f"output_dir:={tmp_path}", "robot_ip:=127.0.0.75"],
-        ),
-        Deployment.SIM,
-    )
-    run.clean_up()
-    kept = read_json(run_dir / "checkpoints.json")
-    assert kept == {"policy": hash_of(files["policy"])}
+    with pytest.raises(ConfigError, match="policy: its file is not the one that the run in"):
+        prepare(parse_arguments(Deployment.SIM, words), Deployment.SIM)
+    assert read_json(run_dir / "checkpoints.json") == began
