@@ -111,8 +111,11 @@ def test_a_specialist_in_place_of_a_base_is_recognised(refusal, tmp_path: Path) 
     [
         (["flywheel", "--task", "nothing"], "unknown task 'nothing'"),
         (["flywheel", "--controls", "rlpt"], "unknown control 'rlpt'"),
-        (["distill"], "run the stage that makes it first"),
-        (["train", "specialist", "--round", "9"], "round 9: this run has rounds 1 to 2"),
+        (
+            ["distill"],
+            "there is no run in 'runs/flywheel/cube_pickup-seed0'; `pld flywheel` makes one",
+        ),
+        (["flywheel", "--specialists", "9"], "round 9: this run has rounds 1 to 2"),
         (["train", "sft", "nope.safetensors", "nope", "--output", "o"], "no weights at 'nope"),
         (["train", "reward", "nope", "--output", "o.pt"], "ends in .safetensors"),
         (["results", "nope.json"], "cannot read 'nope.json'"),
