@@ -45,17 +45,19 @@ class TaskSettings:
     """What a task's run is made of; measured, see docs/flywheel.md.
 
     So many `demonstrations` that the base succeeds on 30-60 % of the starts; a round's
-    `probing_episodes` and its steps of fine-tuning.
+    `probing_episodes`, in rounds after the first `later_probing_episodes`, and its steps of
+    fine-tuning.
     """
 
     demonstrations: int = 20
     probing_episodes: int = 100
+    later_probing_episodes: int = 100
     distill_steps: int = 1500
 
 
 TASK_SETTINGS = {
-    "cube_pickup": TaskSettings(demonstrations=18, probing_episodes=150, distill_steps=2000),
-    "peg_insertion": TaskSettings(demonstrations=8, probing_episodes=150, distill_steps=2000),
+    "cube_pickup": TaskSettings(18, 150, 300, distill_steps=2000),
+    "peg_insertion": TaskSettings(8, 150, 150, distill_steps=2000),
 }
 
 
@@ -81,9 +83,9 @@ class FlywheelConfig:
     ones the newest policy after U[0, later_probing_alpha * T]: a distilled policy goes wrong late,
     at a grasp that it misses, and what its rounds do not show it does not learn to make good. T is
     the median length of the base's successes, as counted in the specialist's warm-up.
-    A round keeps `probing_episodes` successes per task and fine-tunes on all rounds' episodes. A
-    start that failed is tried again by a specialist that searches, `probing_tries` times in all:
-    without that, successes come from where success is easy.
+    A round keeps so many successes per task (`probing_episodes` in every one) and fine-tunes on
+    all rounds' episodes. A start that failed is tried again by a specialist that searches,
+    `probing_tries` times in all: without that, successes come from where success is easy.
     `labels` says which steps of a probing episode are learned from: the `specialist`'s, or the
     `whole` trajectory with the base's prefix as in the paper.
     `chunk_horizon` steps are predicted and `execute_horizon` of them executed per inference.
@@ -144,9 +146,16 @@ class FlywheelConfig:
         """Number of demonstrations of `task`."""
         return self.demonstrations or settings_of(task).demonstrations
 
-    def probing_episodes_of(self, task: str) -> int:
-        """Number of successes of `task` that a round keeps."""
-        return self.probing_episodes or settings_of(task).probing_episodes
+    def probing_episodes_of(self, task: str, number: int = 1) -> int:
+        """Number of successes of `task` that round `number` keeps."""
+        settings = settings_of(task)
+        first = number == 1
+        usual = settings.probing_episodes if first else settings.later_probing_episodes
+        return self.probing_episodes or usual
+
+    def all_episodes_of(self, task: str, rounds: int) -> int:
+        """Number of successes of `task` that so many rounds keep together."""
+        return sum(self.probing_episodes_of(task, number) for number in range(1, rounds + 1))
 
     def base_sft_of(self) -> SftConfig:
         """The base's training: as many steps for each of its tasks as for one alone."""

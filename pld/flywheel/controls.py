@@ -47,7 +47,7 @@ def _more_demonstrations(wheel: Flywheel) -> list[Path]:
     """Folders of as many more demonstrations of each task as the rounds gave episodes."""
     config, name = wheel.config, "control-extra-demonstrations-episodes"
     for task in config.tasks:
-        wanted = config.probing_episodes_of(task) * config.rounds
+        wanted = config.all_episodes_of(task, config.rounds)
         seeds = seed_range(Purpose.EXTRA_DEMONSTRATION, config.seed)
         wheel.demonstrate(f"{name}/{task}", task, wanted, seeds)
     return [wheel.folder / name / task for task in config.tasks]
@@ -80,7 +80,7 @@ def _probing_control(wheel: Flywheel, control: str, alpha: float, rounds: int) -
             task,
             "base",
             alpha,
-            config.probing_episodes_of(task) * rounds,
+            config.all_episodes_of(task, rounds),
             seed_range(Purpose.SPECIALIST_ONLY, config.seed, round(alpha * 10)),
             min(rounds, config.specialist_rounds),
         )

@@ -120,7 +120,7 @@ class Flywheel(RunWeights):
             task,
             newest_before(number),
             self.config.probing_alpha_of(number),
-            self.config.probing_episodes_of(task),
+            self.config.probing_episodes_of(task, number),
             seed_range(Purpose.PROBING, self.config.seed, number),
             min(number, self.config.specialist_rounds),
         )

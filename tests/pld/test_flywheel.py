@@ -475,6 +475,14 @@ def test_a_later_specialist_learns_slowly_whatever_the_task() -> None:
         assert later.residual_scale == first.residual_scale
 
 
+def test_the_cubes_later_rounds_keep_more_episodes_and_controls_as_many() -> None:
+    cube, peg = (FlywheelConfig((task,)) for task in ("cube_pickup", "peg_insertion"))
+    assert [cube.probing_episodes_of("cube_pickup", n) for n in (1, 2, 3)] == [150, 300, 300]
+    assert [peg.probing_episodes_of("peg_insertion", n) for n in (1, 2)] == [150, 150]
+    assert cube.all_episodes_of("cube_pickup", 3) == 750
+    assert replace(cube, probing_episodes=9).all_episodes_of("cube_pickup", 2) == 18
+
+
 def test_later_rounds_keep_the_last_specialist() -> None:
     assert FlywheelConfig((TASK,), rounds=3).specialist_rounds == 1
     assert FlywheelConfig((TASK,), rounds=3, specialists=2).specialist_rounds == 2
