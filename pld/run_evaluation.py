@@ -12,8 +12,13 @@ from pld.errors import ConfigError, RecordingError
 from pld.evaluation.intervals import Paired
 from pld.evaluation.results import EpisodeResult, Evaluation, on_common_starts, paired
 from pld.evaluation.seeds import EVALUATION_BLOCK
-from pld.files import read_json, sha256_of
-from pld.recording.run_files import CHECKPOINTS_NAME, PARAMETERS_NAME
+from pld.files import read_json
+from pld.recording.run_files import (
+    CHECKPOINTS_NAME,
+    PARAMETERS_NAME,
+    read_kept,
+    weights_digest,
+)
 from pld.run_folder import policys_episodes
 
 
@@ -90,19 +95,14 @@ def load_evaluation(path: Path) -> Evaluation:
 
 def policy_of_run(run_dir: Path) -> str:
     """Name of the policy that a run was of, as evaluations have it; empty where nobody can tell."""
-    parameters = _kept(run_dir / PARAMETERS_NAME)
-    policy, specialist = str(parameters.get("policy", "")), parameters.get("specialist")
-    if not Path(policy).is_file():
+    parameters = read_kept(run_dir / PARAMETERS_NAME)
+    policy = Path(str(parameters.get("policy", "")))
+    if not policy.is_file():
         return ""
-    if _kept(run_dir / CHECKPOINTS_NAME).get("policy") != f"sha256:{sha256_of(Path(policy))}":
+    if read_kept(run_dir / CHECKPOINTS_NAME).get("policy") != weights_digest(policy):
         return ""
-    base = load_checkpoint(Path(policy)).policy_id
-    return f"specialist-over-{base}" if specialist else base
-
-
-def _kept(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = read_json(path) if path.is_file() else {}
-    return content
+    base = load_checkpoint(policy).policy_id
+    return f"specialist-over-{base}" if parameters.get("specialist") else base
 
 
 def deployed(run_dir: Path, evaluation: Path) -> Deployed:
@@ -129,6 +129,6 @@ def deployed(run_dir: Path, evaluation: Path) -> Deployed:
     if not common.graph.episodes:
         raise ConfigError(
             f"{str(run_dir)!r} and {str(evaluation)!r} have no start in common; give the run "
-            f"seed:={min(e.seed for e in lockstep.episodes)}"
+            f"seed:={first}"
         )
     return common

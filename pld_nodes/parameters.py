@@ -117,6 +117,11 @@ class RunParameters:
         latest_takeover(self.alpha, 0)
 
     @property
+    def calibration_files(self) -> tuple[str, ...]:
+        """The files that `calibrations` names, as they were named."""
+        return tuple(filter(None, self.calibrations.split(",")))
+
+    @property
     def given(self) -> tuple[str, ...]:
         """The parameters that bring a process with them and are set."""
         if self.mode == "learn":
@@ -230,7 +235,7 @@ def node_parameters(
         "detector": found(parameters.detector),
         "limits": resolve(parameters.limits),
         "arm_config": resolve(parameters.arm_config),
-        "calibrations": ",".join(resolve(p) for p in parameters.calibrations.split(",") if p),
+        "calibrations": ",".join(map(resolve, parameters.calibration_files)),
     }
     if "latest_takeover" in process.parameters:  # reads the specialist's weights
         known["latest_takeover"] = takeover_limit(parameters)

@@ -49,7 +49,7 @@ def check_for_real_arm(parameters: RunParameters) -> None:
     driver = load_yaml(Path(resolve(parameters.arm_config)), FrankaConfig)
     if driver == load_yaml(share_path(TWIN_ARM), FrankaConfig):
         raise _needs_twin("arm_config", parameters.arm_config)
-    for path in filter(None, parameters.calibrations.split(",")):
+    for path in parameters.calibration_files:
         if load_calibration(Path(resolve(path))).serial.startswith(TWIN_SERIAL):
             raise _needs_twin("calibrations", path)
     _check_serials(parameters)

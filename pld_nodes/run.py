@@ -16,7 +16,7 @@ from pld.base_policy.registry import is_weights, trained_policy
 from pld.calibration.files import load_calibration
 from pld.config import load_yaml
 from pld.errors import ConfigError, RecordingError, RobotError
-from pld.files import read_json, sha256_of, write_json_atomically
+from pld.files import read_json, write_json_atomically
 from pld.recording.bag import EPISODES_FOLDER
 from pld.recording.durable import MIN_FREE_BYTES, free_bytes
 from pld.recording.recover import needs_recovery, recover_episode
@@ -25,6 +25,7 @@ from pld.recording.run_files import (
     PARAMETERS_NAME,
     TERMINATION_NAME,
     termination_reason,
+    weights_digest,
 )
 from pld.robots.franka import FrankaConfig
 from pld.robots.reach import ROBOT_PORT
@@ -66,7 +67,7 @@ def check_before_start(parameters: RunParameters, deployment: Deployment) -> Non
     driver = load_yaml(Path(resolve(parameters.arm_config)), FrankaConfig)
     limits.check_home(driver.home_q_rad)
     limits.check_force(driver.translational_stiffness_n_m, driver.translational_clip_m)
-    for path in filter(None, parameters.calibrations.split(",")):
+    for path in parameters.calibration_files:
         load_calibration(Path(resolve(path)))
     for name in WEIGHTS_PARAMETERS:
         found(getattr(parameters, name))
@@ -195,7 +196,7 @@ def prepare(parameters: RunParameters, deployment: Deployment) -> PreparedRun:
 def weights_in_use(parameters: RunParameters) -> dict[str, str]:
     """SHA-256 of each weights file that the run begins with, by the parameter that names it."""
     named = {name: Path(getattr(parameters, name)) for name in WEIGHTS_PARAMETERS}
-    return {name: f"sha256:{sha256_of(path)}" for name, path in named.items() if path.is_file()}
+    return {name: weights_digest(path) for name, path in named.items() if path.is_file()}
 
 
 def refuse_other_weights(run_dir: Path, weights: dict[str, str]) -> None:

@@ -29,8 +29,6 @@ STOP_ORDER = (
     ("franka_node",),
 )
 READY_FILES = {"twin": "twin.sock"}
-
-
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a polite end, and a terminal that is gone end a run alike."""
 

@@ -41,8 +41,8 @@ class UsageSampler:
             writer = csv.writer(file)
             if begins:
                 writer.writerow(COLUMNS)
-            elif not self._path.read_bytes().endswith(b"\n"):
-                self._path.write_bytes(self._path.read_bytes().rpartition(b"\n")[0] + b"\n")
+            elif not (kept := self._path.read_bytes()).endswith(b"\n"):
+                self._path.write_bytes(kept.rpartition(b"\n")[0] + b"\n")
             while not self._stop.wait(self._period_s):
                 writer.writerows(samples())
                 file.flush()

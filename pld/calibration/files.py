@@ -12,6 +12,7 @@ import datetime
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ FRAMES = {
     "O": ("robot_base_frame", ("base", "fr3_link0")),
 }
 """Where a pose begins, as easy_handeye2 names it; the robot's base and its first link coincide."""
-OPTICAL_FRAME = "_color_optical_frame"
+CAMERA_FRAME = ("tracking_base_frame", ("*_color_optical_frame",))
+"""Where it ends."""
 UNIT_TOLERANCE = 1e-3
 MAX_REACH_M = 5.0
 
@@ -169,32 +171,19 @@ def load_hand_eye(path: Path) -> CameraPose:
         raise ConfigError(
             f"{path}: parameters.calibration_type: {kind!r}; valid: {', '.join(CALIBRATION_TYPES)}"
         )
-    frame, valid = FRAMES[CALIBRATION_TYPES[kind]]
-    _check_frame(content, path, frame, valid, content.text("parameters", frame) in valid)
-    camera = content.text("parameters", "tracking_base_frame")
-    _check_frame(
-        content,
-        path,
-        "tracking_base_frame",
-        (f"*{OPTICAL_FRAME}",),
-        camera.endswith(OPTICAL_FRAME),
-    )
+    for name, valid in (FRAMES[CALIBRATION_TYPES[kind]], CAMERA_FRAME):
+        frame = content.text("parameters", name)
+        if not any(fnmatchcase(frame, pattern) for pattern in valid):
+            raise ConfigError(
+                f"{path}: parameters.{name}: {frame!r}; valid: {', '.join(valid)}; calibrate again "
+                "with that frame"
+            )
     x, y, z = (content.number("transform", "translation", axis) for axis in "xyz")
     qx, qy, qz, qw = (content.number("transform", "rotation", axis) for axis in "xyzw")
     try:
         return CameraPose(CALIBRATION_TYPES[kind], (x, y, z), (qx, qy, qz, qw))
     except ConfigError as error:
         raise ConfigError(f"{path}: transform: {error}") from error
-
-
-def _check_frame(
-    content: _Fields, path: Path, name: str, valid: tuple[str, ...], fine: bool
-) -> None:
-    if not fine:
-        raise ConfigError(
-            f"{path}: parameters.{name}: {content.text('parameters', name)!r}; valid: "
-            f"{', '.join(valid)}; calibrate again with that frame"
-        )
 
 
 def save_hand_eye(path: Path, camera: str, pose: CameraPose) -> None:

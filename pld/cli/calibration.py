@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pld.cli.options import JsonOption, writable
+from pld.errors import ConfigError
 from pld.files import write_json_atomically
 
 app = typer.Typer(help="Camera calibration files and boards.", no_args_is_help=True)
@@ -48,7 +49,6 @@ def board(
 ) -> None:
     """Draw a ChArUco board, true to size when printed at 100 %."""
     from pld.calibration.board import Board, draw_board, write_png
-    from pld.errors import ConfigError
 
     if path.suffix.lower() != ".png":
         raise ConfigError(f"{str(path)!r}: give a file that ends in .png")
@@ -106,7 +106,6 @@ def import_files(
         save_calibration,
     )
     from pld.contract import CAMERAS
-    from pld.errors import ConfigError
 
     if camera not in CAMERAS:
         raise ConfigError.unknown("camera", camera, CAMERAS)

@@ -11,7 +11,7 @@ from pld.errors import ConfigError
 from pld.evaluation.intervals import wilson
 from pld.evaluation.results import Rate, policy_and_region
 from pld.files import read_json, write_bytes_atomically
-from pld.flywheel.names import APART, control_policies, zero_to_distilled_cpu_s
+from pld.flywheel.names import control_policies, zero_to_distilled
 
 USUAL_ROUNDS = 2
 EXTRA = "control-extra-demonstrations"
@@ -213,9 +213,9 @@ def _learned_from(summaries: Iterable[dict[str, Any]]) -> str:
 def _cpu(summaries: Iterable[dict[str, Any]]) -> str:
     rows = []
     for summary in summaries:
-        needed = [s for s in summary["stages"] if not s["name"].startswith(APART)]
+        needed = zero_to_distilled(summary["stages"])
         parts = ", ".join(f"{s['name']} {s['cpu_s']:.0f}" for s in needed)
-        rows.append((_run(summary), f"{zero_to_distilled_cpu_s(needed):.0f}", parts))
+        rows.append((_run(summary), f"{sum(s['cpu_s'] for s in needed):.0f}", parts))
     return _table(("run", "CPU s", "stages"), rows)
 
 

@@ -29,7 +29,9 @@ def kept_settings(folder: Path) -> dict[str, Any]:
     """Those of KEPT that the run in `folder` was begun with; nothing of a new folder."""
     before = _before(folder)
     kept = {name: before[name] for name in KEPT if name in before}
-    return kept | ({"tasks": tuple(kept["tasks"])} if "tasks" in kept else {})
+    if "tasks" in kept:
+        kept["tasks"] = tuple(kept["tasks"])
+    return kept
 
 
 def remember(folder: Path, config: FlywheelConfig) -> None:

@@ -77,6 +77,6 @@ def command_for(stage: str) -> str:
     return "pld train base"
 
 
-def zero_to_distilled_cpu_s(stages: Iterable[Mapping[str, Any]]) -> float:
-    """CPU seconds of the stages that the last distilled policy depends on."""
-    return float(sum(s["cpu_s"] for s in stages if not s["name"].startswith(APART)))
+def zero_to_distilled(stages: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those of a summary's stages that the last distilled policy depends on."""
+    return [stage for stage in stages if not stage["name"].startswith(APART)]

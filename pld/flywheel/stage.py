@@ -92,8 +92,8 @@ def run_stage(
     ConfigError where an upstream file is missing, with the command that makes it.
     """
     folder = run / name
-    for path in (path for path in upstream if not path.exists()):
-        raise missing(run, str(path.relative_to(run)))
+    if absent := [path for path in upstream if not path.exists()]:
+        raise missing(run, str(absent[0].relative_to(run)))
     made_of = {str(p.relative_to(run)): _hash(p) for p in upstream}
     inputs = fingerprint([settings, made_of])
     if record := _finished(folder, inputs):

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pld.base_policy.builtin import BuiltinPolicy
-from pld.base_policy.builtin_checkpoint import load_checkpoint
 from pld.errors import ConfigError
 from pld.files import sha256_of, write_bytes_atomically
 from pld.flywheel.names import (
@@ -60,20 +59,18 @@ def take_in(wheel: Flywheel, weights: Path) -> str:
 
     Raises ConfigError for weights of another rate, and for those that do not know a task.
     """
-    checkpoint = load_checkpoint(weights)
-    if checkpoint.rate_hz != wheel.config.rate_hz:
+    policy, *_ = [BuiltinPolicy.load(weights, task) for task in wheel.config.tasks]
+    if policy.rate_hz != wheel.config.rate_hz:
         raise ConfigError(
-            f"{str(weights)!r} acts at {checkpoint.rate_hz:g} Hz and the run in "
+            f"{str(weights)!r} acts at {policy.rate_hz:g} Hz and the run in "
             f"{str(wheel.folder)!r} at {wheel.config.rate_hz:g} Hz; give a run of that rate"
         )
-    for task in wheel.config.tasks:
-        BuiltinPolicy.load(weights, task)
     digest = sha256_of(weights)
     name = f"{WEIGHTS}{digest[:8]}"
 
     def copy(folder: Path) -> dict[str, Any]:
         write_bytes_atomically(folder / POLICY_FILE, weights.read_bytes())
-        return {"policy_id": checkpoint.policy_id}
+        return {"policy_id": policy.policy_id}
 
     wheel.stage(name, {"sha256": digest}, [], copy)
     return name

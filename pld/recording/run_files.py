@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pld.errors import RecordingError
+from pld.files import sha256_of
 from pld.recording.bag import RunDescription
 from pld.recording.durable import write_durably
 
@@ -31,9 +32,9 @@ def describe_run(run_dir: Path, namespace: str, deployment: str, ros_distro: str
         namespace=namespace.rstrip("/"),
         deployment=deployment,
         ros_distro=ros_distro,
-        parameters=_texts(_read(run_dir / PARAMETERS_NAME)),
+        parameters=_texts(read_kept(run_dir / PARAMETERS_NAME)),
         versions=versions(PACKAGES),
-        checkpoints=_texts(_read(run_dir / CHECKPOINTS_NAME)),
+        checkpoints=_texts(read_kept(run_dir / CHECKPOINTS_NAME)),
     )
 
 
@@ -45,7 +46,7 @@ def note_termination(run_dir: Path, reason: str, how: str) -> None:
 def termination_reason(run_dir: Path) -> str:
     """Why the recorder is asked to end: what the supervisor wrote, or `shutdown`."""
     try:
-        return str(_read(run_dir / TERMINATION_NAME).get("reason") or SHUTDOWN)
+        return str(read_kept(run_dir / TERMINATION_NAME).get("reason") or SHUTDOWN)
     except RecordingError:
         return SHUTDOWN
 
@@ -62,7 +63,13 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def weights_digest(path: Path) -> str:
+    """What `checkpoints.json` says of a weights file."""
+    return f"sha256:{sha256_of(path)}"
+
+
+def read_kept(path: Path) -> Mapping[str, Any]:
+    """One of the run folder's files; a missing one is empty. Raises RecordingError."""
     if not path.is_file():
         return {}
     try:

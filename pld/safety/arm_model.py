@@ -23,8 +23,6 @@ DH_ROWS = (
     (0.0, 0.0, np.pi / 2),
     (0.088, 0.0, np.pi / 2),
 )
-
-
 FLANGE_M = 0.107
 """From the last joint's origin to the flange, along its axis."""
 

@@ -35,6 +35,8 @@ DIRECTIONS: dict[str, tuple[int, float]] = {
 }
 """Key to (axis of translation then rotation, sign) in operator axes."""
 GRIPPER = "G"
+ESCAPES = re.compile(r"\x1b(?:[\[O][^@-~ ]*(?:[@-~]|(?= ))|[^\[O ]|(?= ))")
+UNFINISHED = re.compile(r"\x1b(?:[\[O][^@-~ ]*)?$")
 WORDS: dict[str, OperatorKey] = {
     " ": OperatorKey.STOP,
     "1": OperatorKey.SUCCESS,
@@ -87,10 +89,6 @@ class Keys:
             deflection[axis] = sign
         deadman = t_ns - self.alive_ns <= DEADMAN_NS
         return Reading(deadman, deflection[:3], deflection[3:], gripper, words)
-
-
-ESCAPES = re.compile(r"\x1b(?:[\[O][^@-~ ]*(?:[@-~]|(?= ))|[^\[O ]|(?= ))")
-UNFINISHED = re.compile(r"\x1b(?:[\[O][^@-~ ]*)?$")
 
 
 def without_escapes(text: str) -> tuple[str, str]:
