@@ -159,8 +159,13 @@ class FrankaNode(GraphNode):
         return order is Order.FINE
 
     def _on_safety(self, msg: SafetyStatus) -> None:
-        """A latched stop ends a reset on its way, and keeps the next one from beginning."""
+        """A latched stop ends a reset on its way, and keeps the next one from beginning.
+
+        Whatever is more than a hold stops the fingers too.
+        """
         self._unanswered = 0
+        if msg.action >= SafetyStatus.STOP:
+            self._arm.stop_hand()
         self._withheld = reset_withheld_by(msg.latched)
         if self._withheld:
             self._arm.abort(self._withheld)
@@ -271,9 +276,9 @@ class FrankaNode(GraphNode):
         self._arm.hold()
 
     def shutdown(self) -> None:
-        """Hold, stop tracking, let go."""
+        """Hold, stop tracking, let go; a reset that was accepted does not begin any more."""
+        self.halt()
         self._stop.set()
-        self._arm.abort("the driver ends")
         self._thread.join(5.0)
         self._arm.close()
 

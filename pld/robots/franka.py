@@ -1,7 +1,8 @@
 """The Franka driver: connect, go home, track, recover. Hardware and simulation run this same code.
 
 Faults latch: nothing moves until the operator calls `recover`. The vendor's client is behind
-`franky_link`; what runs at every control step is in `tracking`.
+`franky_link`; what runs at every control step is in `tracking`, opening and recovering in
+`connection`.
 """
 
 from __future__ import annotations
@@ -13,20 +14,15 @@ from collections.abc import Callable
 import numpy as np
 
 from pld.errors import ConfigError, RobotError
-from pld.geometry import normalised
+from pld.robots.connection import ConnectedArm
 from pld.robots.franka_config import FrankaConfig
 from pld.robots.franky_errors import Ended, Lost
 from pld.robots.franky_link import FrankyLink
-from pld.robots.gripper import CLOSED, OPEN, Gripper
-from pld.robots.reach import unreachable
-from pld.robots.recovery import RecoveryRule
-from pld.robots.tracking import TrackingArm, Watcher
+from pld.robots.gripper import CLOSED, OPEN
 from pld.types import ArmState, ControlMode, Pose
 
 __all__ = ["AbortedError", "FrankaArm", "FrankaConfig"]
 
-OPEN_ATTEMPTS = 3
-OPEN_PAUSE_S = 0.5
 GRIPPER_MODES = ("open", "close", "keep")
 NEARLY_OPEN = 0.9
 GRIPPER_TIMEOUT_NS = 10_000_000_000
@@ -43,33 +39,8 @@ class AbortedError(RobotError):
     """A reset or grasp was stopped on its way."""
 
 
-class FrankaArm(TrackingArm):
-    """An FR3 with its hand, hardware or simulated alike. Implements pld.robots.protocol.Robot.
-
-    `watcher` is told the robot time [ns] of every reading, and None before the driver looks away
-    (while tracking starts or stops, and at the end).
-    """
-
-    def __init__(self, config: FrankaConfig, watcher: Watcher | None = None) -> None:
-        super().__init__(config, watcher)
-        self._recovery = RecoveryRule(config.recoverable, config.recovery_limit)
-
-    @property
-    def recoveries(self) -> int:
-        """How often the operator has cleared faults."""
-        return self._recovery.total
-
-    def connect(self) -> None:
-        """Open robot and hand; raises RobotError naming the address and the remedy. No motion.
-
-        Errors that the robot already has are latched: they too wait for `recover`.
-        """
-        with self._lock:
-            link = self._open_patiently()
-            self._mode = ControlMode.IDLE
-            found = link.errors_in_force()
-            if found:
-                self._latch(found, "found when connecting")
+class FrankaArm(ConnectedArm):
+    """An FR3 with its hand, hardware or simulated alike. Implements pld.robots.protocol.Robot."""
 
     def reset(self, gripper: str = "open", on_state: OnState | None = None) -> ArmState:
         """Drive the gripper, rise, go home, start tracking with the reference at the measured pose.
@@ -122,7 +93,10 @@ class FrankaArm(TrackingArm):
         """After an abort: wait until the arm has braked, then hold there."""
         deadline = time.monotonic() + BRAKE_TIMEOUT_S
         try:
-            while not (link.is_tracking or link.home_reached()) and time.monotonic() < deadline:
+            while not (link.is_tracking or link.home_reached()):
+                if time.monotonic() > deadline:
+                    self._stop_at_once("motion_ended", f"moves {BRAKE_TIMEOUT_S:g} s after a stop")
+                    return
                 time.sleep(QUIET_PAUSE_S)
             with self._lock:
                 self._start_tracking()
@@ -143,92 +117,13 @@ class FrankaArm(TrackingArm):
                 self._mode = ControlMode.HOLDING
         return self._state()
 
-    def recover(self) -> ArmState:
-        """The operator's act: clear latched faults and hold the measured pose; the old target dies.
-
-        Raises RobotError for a fault that must not be cleared from here, after too many
-        recoveries without a reset, or when the robot keeps its errors.
-        """
-        with self._lock:
-            if not self.fault:
-                return self._state()
-            self._recovery.begin(self.fault)
-            logger.warning("recovery %d from %s", self.recoveries, self._fault_text())
-            self._reference = None
-            self._watcher(None)
-            try:
-                self._reopen_if_lost()
-                self._connected().stop_tracking()
-                self._connected().clear_errors()
-            except (Ended, Lost) as error:
-                self._latch_from(error)
-                raise RobotError(f"recovery failed: {error}; check the robot") from error
-            self._start_tracking()
-            self.fault, self._mode = (), ControlMode.HOLDING
-            return self._state()
-
-    def close(self) -> None:
-        """Hold, stop tracking and let go of robot and hand; safe to call twice."""
-        with self._lock:
-            self._watcher(None)
-            if self._link is not None and "robot_time_stopped" not in self.fault:
-                try:
-                    self._link.stop_tracking()
-                except (Ended, Lost) as error:
-                    logger.warning("while closing: %s", error)
-            self._drop()
-            self._mode = ControlMode.IDLE
-
-    def _open_patiently(self) -> FrankyLink:
-        """Open; a robot that answers and is then lost is tried again. No motion."""
-        said = ""
-        for _ in range(OPEN_ATTEMPTS):
-            try:
-                return self._open()
-            except Lost as error:
-                said = str(error)  # the error itself would keep the dead clients
-            self._drop()
-            logger.warning("%s was lost while it was opened: %s", self.config.address, said)
-            time.sleep(OPEN_PAUSE_S)
-        raise RobotError(unreachable(self.config.address, said))
-
-    def _open(self) -> FrankyLink:
-        link = self._link = FrankyLink.open(self.config)
-        if self.config.gripper:
-            self._gripper = Gripper(
-                *link.open_gripper(),
-                open_width_m=self.config.gripper_open_width_m,
-                speed_m_s=self.config.gripper_speed_m_s,
-                force_n=self.config.gripper_force_n,
-            )
-        self._reading = link.read()
-        return link
-
-    def _connected(self) -> FrankyLink:
-        if self._link is None:
-            raise RobotError(f"not connected to {self.config.address}; connect or recover first")
-        return self._link
-
-    def _start_tracking(self) -> None:
-        self._watcher(None)
-        try:
-            link = self._connected()
-            link.start_tracking()
-            self._reading = link.read()
-        except (Ended, Lost) as error:
-            self._latch_from(error)
-            raise RobotError(f"tracking did not start: {error}; recover first") from error
-        self._reference = normalised(self._reading.O_T_EE)
-        self._mode = ControlMode.FAULT if self.fault else ControlMode.HOLDING
-        self._clock.rebase()
-
     def _drive_gripper(self, mode: str, on_state: OnState | None) -> None:
         gripper = self._gripper
         if gripper is None or mode == "keep":
             return
-        if mode == "close" or gripper.width_m < NEARLY_OPEN * self.config.gripper_open_width_m:
-            gripper.forget()
-        gripper.command(OPEN if mode == "open" else CLOSED)
+        nearly_open_m = NEARLY_OPEN * self.config.gripper_open_width_m
+        again = mode == "close" or gripper.width_m < nearly_open_m
+        gripper.command(OPEN if mode == "open" else CLOSED, again=again)
         self._pump(lambda: gripper.is_done, on_state, GRIPPER_TIMEOUT_NS, f"{mode} the gripper")
 
     def _retreat(self, on_state: OnState | None) -> None:
@@ -284,13 +179,3 @@ class FrankaArm(TrackingArm):
             self._observe()
         time.sleep(QUIET_PAUSE_S)
         return self._state()
-
-    def _reopen_if_lost(self) -> None:
-        if self._link is None or not self._link.is_alive or "gripper_lost" in self.fault:
-            self._drop()
-            self._open()
-        else:
-            self._link.check_time_runs()
-
-    def _fault_text(self) -> str:
-        return ", ".join(self.fault)

@@ -156,15 +156,15 @@ class FrankyLink:
     def check_tracking(self) -> None:
         """Raise Ended or Lost when the tracker is no longer in control."""
         if self._tracker is not None and not self._tracker.is_running:
-            tracker, self._tracker = self._tracker, None
-            self._end(tracker)
+            self.stop_tracking()
             raise self._ended("the robot ended the motion")
 
     def stop_tracking(self) -> None:
         """Stop the tracker, if any, and wait for the arm to rest."""
         tracker, self._tracker = self._tracker, None
         if tracker is not None:
-            self._end(tracker)
+            with self._calling():
+                tracker.stop()
 
     def start_home(self) -> None:
         """Start moving to the home configuration."""
@@ -191,6 +191,12 @@ class FrankyLink:
         )
         bounded = np.clip(place, self._config.lower_q_rad, self._config.upper_q_rad)
         self._move_joints(bounded, factor)
+
+    def stop(self) -> None:
+        """The robot ends what moves it, at once (franka::Robot::stop); raises Ended or Lost."""
+        with self._calling():
+            self._robot.stop()
+            self._robot.join_motion()  # raises: the motion was ended
 
     def _move_joints(self, q_rad: Iterable[float], factor: float) -> None:
         """Start moving to `q_rad` (7,) within `factor` of the joints' limits, from any motion."""
@@ -237,10 +243,6 @@ class FrankyLink:
                 return True
             time.sleep(0.01)
         return False
-
-    def _end(self, tracker: Any) -> None:
-        with self._calling():
-            tracker.stop()
 
     @contextmanager
     def _calling(self) -> Iterator[None]:

@@ -1,9 +1,14 @@
-"""The hand on its own threads: the latest command wins, reading the width never blocks control."""
+"""The hand on its own threads: the latest command wins, and a stop ends what the fingers do.
+
+Neither a motion nor reading the width ever blocks control.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import time
 from typing import Protocol
 
 from pld.errors import RobotError
@@ -13,9 +18,21 @@ HYSTERESIS = 0.2
 WIDTH_EVERY_S = 0.04
 PASSING_LOSSES = 2  # in a row: a busy machine keeps the hand's word back for a second
 ANY_WIDTH_M = 0.08
+STOP_AGAIN_S = 0.1
+END_S = 2.0
 OPEN, CLOSED = 1.0, -1.0
 
 logger = logging.getLogger(__name__)
+
+
+def share_core() -> None:
+    """Run this thread on the core of the others that call this.
+
+    libfranka's waiting call gives up its lock only to take it again: on another core a stop gets
+    it by chance (12 to 455 ms here), on the same one at its next look (12 to 27 ms).
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 class GripperDevice(Protocol):
@@ -38,10 +55,15 @@ class GripperDevice(Protocol):
     ) -> bool:
         """Close on an object; returns when the fingers rest."""
 
+    def stop(self) -> bool:
+        """End the motion under way, whose call then raises; comes from another thread."""
+
 
 class Gripper:
     """Drives `device` from a thread. Commands are +1 open, -1 close, with hysteresis between.
 
+    What is asked for has a number, and a motion that is not the newest is stopped. A hand that
+    rests is never stopped: franka::Gripper::stop would let go of what it holds.
     `width_m` is what the device has told last.
     """
 
@@ -58,13 +80,19 @@ class Gripper:
         self._open_width_m, self._speed_m_s, self._force_n = open_width_m, speed_m_s, force_n
         self._change = threading.Condition()
         self._goal: float | None = None
-        self._done: float | None = None
-        self._closing = False
+        self._wish: float | None = None  # of the newest number: the goal, or None for resting
+        self._asked = self._done = 0
+        self._running = 0  # the number of the motion under way; 0: none
+        self._stopping = self._closing = False
         self.error: str | None = None
         self.width_m = width_m
         self._threads = [
             threading.Thread(target=work, name=f"gripper {name}", daemon=True)
-            for name, work in (("motion", self._move), ("width", self._watch_width))
+            for name, work in (
+                ("motion", self._move),
+                ("stop", self._stop_overtaken),
+                ("width", self._watch_width),
+            )
         ]
         for thread in self._threads:
             thread.start()
@@ -74,27 +102,39 @@ class Gripper:
         """The last command, +1 open or -1 closed; open before the first."""
         return OPEN if self._goal is None else self._goal
 
-    def command(self, gripper_open: float) -> None:
-        """Ask for open (> 0.2) or closed (< -0.2); between the two nothing changes."""
+    def command(self, gripper_open: float, *, again: bool = False) -> None:
+        """Ask for open (> 0.2) or closed (< -0.2); between the two nothing changes.
+
+        Nor does what was asked for last, unless it was stopped or is wanted `again`.
+        """
         if abs(gripper_open) < HYSTERESIS:
             return
         goal = OPEN if gripper_open > 0 else CLOSED
         with self._change:
-            if goal != self._goal:
+            if goal != self._wish or again:
                 self._goal = goal
-                self._change.notify_all()
+                self._ask(goal)
+
+    def stop(self) -> None:
+        """End a motion under way, without waiting; the next command begins anew."""
+        with self._change:
+            if self._asked != self._done and self._wish is not None:
+                self._ask(None)
+
+    def _ask(self, wish: float | None) -> None:
+        self._wish = wish
+        self._asked += 1
+        self._change.notify_all()
 
     @property
     def is_done(self) -> bool:
         """Whether the last command is carried out, or never will be."""
-        return self._done == self._goal or self.error is not None
+        return self._done == self._asked or self.error is not None
 
     def wait(self, timeout_s: float) -> None:
         """Wait until the last command is carried out; raises RobotError after `timeout_s`."""
         with self._change:
-            done = self._change.wait_for(
-                lambda: self._done == self._goal or self.error is not None, timeout_s
-            )
+            done = self._change.wait_for(lambda: self.is_done, timeout_s)
         if self.error is not None:
             raise RobotError(f"the gripper failed: {self.error}; check the hand and reconnect")
         if not done:
@@ -103,32 +143,58 @@ class Gripper:
                 "clear the fingers and reset again"
             )
 
-    def forget(self) -> None:
-        """Carry the next command out even when it repeats the last one."""
-        with self._change:
-            self._goal = self._done = None
-
     def close(self) -> None:
-        """End the threads; a motion under way is left to end by itself."""
+        """Stop a motion under way and end the threads; with a dead client within END_S."""
         with self._change:
             self._closing = True
             self._change.notify_all()
+        deadline = time.monotonic() + END_S
         for thread in self._threads:
-            thread.join(timeout=2.0)
+            thread.join(max(deadline - time.monotonic(), 0.0))
 
     def _move(self) -> None:
+        share_core()
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._closing or self._goal != self._done)
+                self._change.wait_for(lambda: self._closing or self._may_begin)
                 if self._closing:
                     return
-                goal = self._goal
-            self._carry_out(goal)
+                number = self._running = self._asked
+                goal = self._wish
+            self._carry_out(goal, number)
             with self._change:
-                self._done = goal
+                self._running, self._done = 0, number
                 self._change.notify_all()
 
-    def _carry_out(self, goal: float | None) -> None:
+    @property
+    def _may_begin(self) -> bool:
+        """Whether something new is asked for; not during a stop, which would end that too."""
+        return self._asked != self._done and not self._stopping
+
+    @property
+    def _is_overtaken(self) -> bool:
+        """Whether the motion under way is not wanted any more."""
+        return self._running != 0 and (self._closing or self._running != self._asked)
+
+    def _stop_overtaken(self) -> None:
+        """Stop what is not wanted any more, until it has ended: a stop may come before it."""
+        share_core()
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._closing or self._is_overtaken)
+                if not self._is_overtaken:
+                    return
+                self._stopping = True
+            try:
+                self._device.stop()
+            except Exception as error:
+                self._fail(error)
+            with self._change:
+                self._stopping = False
+                self._change.notify_all()
+                self._change.wait_for(lambda: not self._is_overtaken, STOP_AGAIN_S)
+
+    def _carry_out(self, goal: float | None, number: int) -> None:
         try:
             if goal == OPEN:
                 self._device.move(self._open_width_m, self._speed_m_s)
@@ -142,7 +208,10 @@ class Gripper:
                 )
             self.width_m = float(self._device.width)
         except Exception as error:
-            self._fail(error)
+            if self._closing or number != self._asked:
+                logger.info("gripper: a motion was ended: %s", error)
+            else:
+                self._fail(error)
 
     def _watch_width(self) -> None:
         losses = 0
@@ -157,7 +226,8 @@ class Gripper:
                 self._change.wait_for(lambda: self._closing, WIDTH_EVERY_S)
 
     def _fail(self, error: Exception) -> None:
-        logger.error("gripper: %s", error)
-        self.error = str(error)
+        if self.error is None:
+            logger.error("gripper: %s", error)
+        self.error = self.error or str(error)
         with self._change:
             self._change.notify_all()

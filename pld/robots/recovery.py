@@ -9,15 +9,15 @@ from pld.errors import RobotError
 
 @dataclass
 class RecoveryRule:
-    """Counts recoveries; at most `limit` without a completed reset between them."""
+    """Counts recoveries that came to an end; `limit` at most without a completed reset between."""
 
     recoverable: tuple[str, ...]
     limit: int
     total: int = 0
     since_reset: int = 0
 
-    def begin(self, fault: tuple[str, ...]) -> None:
-        """Count one recovery from `fault`; raises RobotError when it is not allowed."""
+    def check(self, fault: tuple[str, ...]) -> None:
+        """Raise RobotError when no recovery from `fault` is allowed."""
         blocked = [name for name in fault if name not in self.recoverable]
         if blocked:
             raise RobotError(
@@ -27,8 +27,11 @@ class RecoveryRule:
         if self.since_reset >= self.limit:
             raise RobotError(
                 f"recovered {self.since_reset} times without a reset between; "
-                "find the cause, then reconnect"
+                "find the cause, then start the run anew"
             )
+
+    def completed(self) -> None:
+        """The operator's recovery has cleared what was latched."""
         self.total += 1
         self.since_reset += 1
 

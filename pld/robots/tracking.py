@@ -115,18 +115,32 @@ class TrackingArm:
                 self._track(reading, command)
 
     def hold(self) -> None:
-        """Keep the measured pose until the next command; holding already changes nothing."""
+        """Keep the measured pose until the next command, and stop fingers that move."""
         with self._lock:
             self._clock.disarm()
             self._hold()
+            self.stop_hand()
+
+    def stop_hand(self) -> None:
+        """End what the fingers do, without waiting; what they hold at rest stays held.
+
+        A command that only holds lets them end it: stopped in the middle they may lose an object.
+        """
+        with self._lock:
+            if self._gripper is not None:
+                self._gripper.stop()
 
     def abort(self, reason: str) -> None:
-        """End a reset or grasp under way: the arm brakes and holds there. Else nothing happens."""
+        """End a reset or grasp under way: the arm brakes and holds there, the fingers stop.
+
+        Else nothing happens.
+        """
         with self._lock:
             if self._mode is not ControlMode.RESETTING or self._aborted:
                 return
             self._aborted = reason
             logger.warning("stopped on the way: %s", reason)
+            self.stop_hand()
             self._brake()
 
     def latch(self, name: str, detail: str) -> None:
@@ -165,6 +179,7 @@ class TrackingArm:
             self.holds += 1
             self.held_at_ns = reading.t_ns
             self._hold()
+            self.stop_hand()
 
     def _hold(self) -> None:
         if self._mode is not ControlMode.TRACKING or self._reading is None:
@@ -183,7 +198,20 @@ class TrackingArm:
         try:
             self._link.brake()
         except (Ended, Lost) as error:
-            logger.warning("while braking: %s", error)
+            self._latch_from(error)
+            self._stop_at_once(error.names[0], "the arm did not brake")
+
+    def _stop_at_once(self, name: str, detail: str) -> None:
+        """Where braking fails: the robot itself ends what moves it, and the fault stays."""
+        with self._lock:
+            self._latch((name,), detail)
+            try:
+                if self._link is not None:
+                    self._link.stop()
+            except Ended as error:
+                logger.warning("%s", error)
+            except Lost as error:
+                self._latch_from(error)
 
     def _track(self, reading: Reading, command: Command) -> None:
         self._mode = ControlMode.TRACKING
@@ -206,6 +234,7 @@ class TrackingArm:
         logger.error("fault %s: %s", ", ".join(names), detail)
         self._watcher(None)
         self.fault = tuple(dict.fromkeys((*self.fault, *names)))
+        self.stop_hand()
         self._hold()
         self._clock.disarm()
         self._mode = ControlMode.FAULT

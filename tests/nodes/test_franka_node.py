@@ -37,7 +37,7 @@ class DriverStandIn:
         self.fault: tuple[str, ...] = ()
         self.mode = ControlMode.HOLDING
         self.aborted: list[str] = []
-        self.resets = self.refused = self.holds = self.recoveries = 0
+        self.resets = self.refused = self.holds = self.recoveries = self.hand_stops = 0
         self.over, self.fails = threading.Event(), False
 
     def connect(self) -> None:
@@ -69,6 +69,9 @@ class DriverStandIn:
     def hold(self) -> None:
         self.holds += 1
 
+    def stop_hand(self) -> None:
+        self.hand_stops += 1
+
     def close(self) -> None:
         self.over.set()
 
@@ -85,7 +88,7 @@ class Rig:
         row = graph.topic("safety/status")
         self._status = self.beside.create_publisher(SafetyStatus, row.name, qos_profile(row.qos))
         self._latched: list[str] = []
-        self.answers = True
+        self.answers, self.action = True, SafetyStatus.NONE
         states = graph.topic("arm/state")
         self.beside.create_subscription(
             ArmStateMsg, states.name, self._on_state, qos_profile(states.qos)
@@ -112,7 +115,7 @@ class Rig:
 
     def _on_state(self, _: ArmStateMsg) -> None:
         if self.answers:
-            self._status.publish(SafetyStatus(latched=self._latched))
+            self._status.publish(SafetyStatus(latched=self._latched, action=self.action))
 
     def safety(self, *latched: str) -> None:
         self._latched = list(latched)
@@ -185,6 +188,23 @@ def test_a_reset_that_began_as_a_stop_came_ends(rig: Rig) -> None:
     rig._latched, rig.node._withheld = ["operator_stop"], "operator_stop"
     rig.until(lambda: rig.arm.mode is ControlMode.HOLDING and rig.arm.resets == 1)
     assert "operator_stop" in rig.arm.aborted[0]
+
+
+def test_fingers_stop_at_a_stop_and_not_at_a_hold(rig: Rig) -> None:
+    rig.action = SafetyStatus.HOLD
+    rig.safety("left_workspace")
+    assert rig.arm.hand_stops == 0
+    rig.action = SafetyStatus.STOP
+    rig.until(lambda: rig.arm.hand_stops > 0)
+
+
+def test_a_reset_that_was_accepted_does_not_begin_once_the_driver_ends(rig: Rig) -> None:
+    began = threading.Event()
+    rig.node._tell_busy = lambda _: (began.set(), time.sleep(0.2))
+    rig.node._request = rig.node._reset
+    assert began.wait(10.0)
+    rig.node.shutdown()
+    assert rig.arm.resets == 0
 
 
 def test_an_arm_that_left_its_box_may_go_home(rig: Rig) -> None:

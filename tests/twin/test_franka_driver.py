@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from pld.errors import ConfigError, RobotError
+from pld.robots import franka
 from pld.robots.franka import AbortedError, FrankaArm
 from pld.robots.franka_config import HOME_RAD
+from pld.robots.franky_errors import Ended
 from pld.robots.franky_link import FrankyLink
+from pld.safety.filter import hold_command
 from pld.twin.process import RunningTwin, running_twin
 from pld.types import ArmState, ControlMode, Pose
 from tests.twin.fci_rig import command, connected_arm, drive, towards, twin_config
@@ -196,18 +199,153 @@ def test_a_scene_that_starts_in_the_hand_is_grasped_and_let_go_at_the_next_reset
         assert arm.reset().gripper_width_m > 0.07
 
 
-def test_a_silent_robot_is_a_lost_network_and_recovery_reconnects(
-    twin: RunningTwin, arm: FrankaArm
+def settled_m(arm: FrankaArm, steps: int) -> np.ndarray:
+    """Widths [m] told at each of `steps` control steps."""
+    return np.array([arm.wait_step().gripper_width_m for _ in range(steps)])
+
+
+def test_a_stop_ends_a_grasp_where_the_fingers_are(arm: FrankaArm) -> None:
+    arm.reset()
+
+    def stop_halfway(state: ArmState) -> None:
+        if state.gripper_width_m < 0.06:
+            arm.abort("operator_stop")
+
+    with pytest.raises(AbortedError, match="operator_stop"):
+        arm.grasp(on_state=stop_halfway)
+    widths_m = settled_m(arm, 20)
+    assert widths_m.min() > 0.03
+    assert np.ptp(widths_m[4:]) < 0.002
+    assert (arm.fault, arm.reset().gripper_width_m > 0.07) == ((), True)
+
+
+@pytest.mark.parametrize("way", ["stop_hand", "hold", "latch", "silence"])
+def test_fingers_that_close_stop_and_close_again_when_they_are_told(
+    arm: FrankaArm, way: str
 ) -> None:
     arm.reset()
+    drive(arm, 5, lambda s, _: s.reference.p_m, gripper_open=-1.0)
+    if way == "latch":
+        arm.latch("foreign_command", "a second publisher")
+    elif way != "silence":
+        getattr(arm, way)()
+    widths_m = settled_m(arm, 20)
+    assert widths_m.min() > 0.03
+    assert np.ptp(widths_m[6:]) < 0.002
+    if way == "latch":
+        arm.recover()
+    closed = drive(arm, 30, lambda s, _: s.reference.p_m, gripper_open=-1.0)[-1]
+    assert closed.gripper_width_m < 0.005
+
+
+def test_a_held_step_lets_the_fingers_end_what_they_do(arm: FrankaArm) -> None:
+    arm.reset()
+    drive(arm, 5, lambda s, _: s.reference.p_m, gripper_open=-1.0)
+    for _ in range(25):
+        state = arm.wait_step()
+        arm.apply(hold_command(state, "choice_missing"))
+    assert state.control_mode is ControlMode.HOLDING
+    assert state.gripper_width_m < 0.005
+
+
+def test_an_arm_that_will_not_brake_is_stopped_by_the_robot_and_says_so(
+    arm: FrankaArm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm.reset()
+    drive(arm, 30, towards(np.array([0.60, 0.15, 0.20])))
+
+    def fails() -> None:
+        raise Ended((), "the motion was refused")
+
+    at: list[ArmState] = []
+
+    def stop_when_fast(state: ArmState) -> None:
+        at.append(state)
+        if float(np.linalg.norm(state.O_dP_EE[:3])) > 0.05 and state.O_T_EE.p_m[2] > 0.16:
+            monkeypatch.setattr(arm._link, "brake", fails)
+            arm.abort("operator_stop")
+
+    with pytest.raises(RobotError, match="motion_ended"):
+        arm.reset(on_state=stop_when_fast)
+    states = [arm.wait_step() for _ in range(20)]
+    assert states[-1].errors == ("motion_ended",)
+    assert np.linalg.norm(states[-1].O_T_EE.p_m - at[-1].O_T_EE.p_m) < 0.03
+    assert np.abs(states[-1].q_rad - states[4].q_rad).max() < 0.01
+    assert arm.recover().control_mode is ControlMode.HOLDING
+    np.testing.assert_allclose(arm.reset().q_rad, HOME_RAD, atol=0.02)
+
+
+def test_an_arm_that_does_not_come_to_rest_after_a_stop_is_a_fault(
+    arm: FrankaArm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm.reset()
+    drive(arm, 30, towards(np.array([0.60, 0.15, 0.20])))
+    monkeypatch.setattr(franka, "BRAKE_TIMEOUT_S", 0.2)
+
+    def stop_when_fast(state: ArmState) -> None:
+        if float(np.linalg.norm(state.O_dP_EE[:3])) > 0.05 and state.O_T_EE.p_m[2] > 0.16:
+            monkeypatch.setattr(arm._link, "brake", lambda: None)
+            arm.abort("operator_stop")
+
+    with pytest.raises(AbortedError):
+        arm.reset(on_state=stop_when_fast)
+    states = [arm.wait_step() for _ in range(20)]
+    assert states[-1].errors == ("motion_ended",)
+    assert np.abs(states[-1].q_rad - states[4].q_rad).max() < 0.01
+    assert arm.recover().control_mode is ControlMode.HOLDING
+
+
+def test_a_recovery_without_the_hand_is_none(
+    twin: RunningTwin, arm: FrankaArm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm.reset()
+    lose(twin, arm)
+
+    def no_hand(_: FrankyLink) -> object:
+        raise RobotError("no gripper at this address")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FrankyLink, "open_gripper", no_hand)
+        with pytest.raises(RobotError, match="no gripper"):
+            arm.recover()
+    assert arm.wait_step().errors == ("network_lost",)
+    assert (arm.recover().errors, arm.recoveries) == ((), 1)
+    assert arm.grasp().gripper_width_m < 0.005
+
+
+def test_a_robot_that_comes_back_with_an_error_that_is_not_on_the_list_stays_latched(
+    twin: RunningTwin, arm: FrankaArm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm.reset()
+    lose(twin, arm)
+    found = ("joint_position_limits_violation",)
+    with monkeypatch.context() as patch:
+        patch.setattr(FrankyLink, "errors_in_force", lambda _: found)
+        patch.setattr(FrankyLink, "clear_errors", lambda _: pytest.fail("cleared"))
+        with pytest.raises(RobotError, match=r"joint_position_limits_violation.*recoverable"):
+            arm.recover()
+    assert arm.wait_step().errors == ("network_lost", *found)
+    arm.fault = ("network_lost",)  # as if the robot had never told the other
+    assert arm.recover().errors == ()
+
+
+def lose(twin: RunningTwin, arm: FrankaArm) -> None:
+    """Let the robot fall silent, and wait until it would be there again."""
     drive(arm, 3, lambda s, _: s.reference.p_m)
     twin.control.call("inject", fault="silence", duration_s=2.0)
     while not arm.fault:
         arm.wait_step()
-    assert "network_lost" in arm.fault
-    assert arm.wait_step().control_mode is ControlMode.FAULT
     while twin.control.call("truth")["t_ns"] < arm.wait_step().t_ns + 2_500_000_000:
         pass
+
+
+def test_a_silent_robot_is_a_lost_network_and_recovery_reconnects(
+    twin: RunningTwin, arm: FrankaArm
+) -> None:
+    arm.reset()
+    lose(twin, arm)
+    assert "network_lost" in arm.fault
+    assert arm.wait_step().control_mode is ControlMode.FAULT
     assert arm.recover().errors == ()
     assert drive(arm, 3, lambda s, _: s.reference.p_m)[-1].control_mode is ControlMode.TRACKING
 

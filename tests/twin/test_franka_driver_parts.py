@@ -169,32 +169,40 @@ def test_a_setting_out_of_range_is_named_with_its_valid_values(
 
 def test_recoveries_are_limited_and_only_for_listed_faults() -> None:
     rule = RecoveryRule(("joint_reflex",), 2)
-    rule.begin(("joint_reflex",))
-    rule.begin(("joint_reflex",))
+    for _ in range(3):  # one that fails is none
+        rule.check(("joint_reflex",))
+    for _ in range(2):
+        rule.check(("joint_reflex",))
+        rule.completed()
     with pytest.raises(RobotError, match="2 times"):
-        rule.begin(("joint_reflex",))
+        rule.check(("joint_reflex",))
     rule.completed_reset()
     with pytest.raises(RobotError, match="tau_j_range_violation"):
-        rule.begin(("joint_reflex", "tau_j_range_violation"))
-    rule.begin(("joint_reflex",))
+        rule.check(("joint_reflex", "tau_j_range_violation"))
+    rule.check(("joint_reflex",))
+    rule.completed()
     assert rule.total == 3
 
 
 class SlowHand:
-    """A hand whose motions last until the test lets them end."""
+    """A hand whose motions last until the test lets them end, or until they are stopped."""
 
     def __init__(self) -> None:
         self.width = 0.08
         self.done: list[str] = []
         self.started = threading.Semaphore(0)
         self.may_end = threading.Semaphore(0)
-        self.broken = False
+        self.broken = self.stopped = False
+        self.stops = 0
 
     def _act(self, name: str, width: float) -> bool:
         self.started.release()
         self.may_end.acquire(timeout=10.0)
         if self.broken:
             raise ConnectionError("the hand is gone")
+        if self.stopped:
+            self.stopped = False
+            raise RuntimeError("libfranka gripper: Command aborted!")
         self.done.append(name)
         self.width = width
         return True
@@ -205,6 +213,12 @@ class SlowHand:
     def grasp(self, width: float, speed: float, force: float, **epsilons: float) -> bool:
         assert min(epsilons.values()) >= 0.08
         return self._act("close", 0.04)
+
+    def stop(self) -> bool:
+        self.stops += 1
+        self.stopped = True
+        self.may_end.release()
+        return True
 
 
 def gripper_of(hand: SlowHand) -> Gripper:
@@ -220,10 +234,70 @@ def test_of_many_gripper_commands_the_latest_wins_and_none_blocks() -> None:
         gripper.command(wish)
     assert gripper.commanded == 1.0
     assert not gripper.is_done
-    for _ in range(2):
-        hand.may_end.release()
+    assert hand.started.acquire(timeout=10.0), "the motion under way is ended, not waited for"
+    hand.may_end.release()
     gripper.wait(10.0)
-    assert hand.done == ["close", "open"]
+    assert hand.done == ["open"]
+    assert (hand.stops, gripper.error) == (1, None)
+    gripper.close()
+
+
+def test_a_stopped_hand_rests_until_it_is_told_anew() -> None:
+    hand = SlowHand()
+    gripper = gripper_of(hand)
+    gripper.command(-1.0)
+    assert hand.started.acquire(timeout=10.0)
+    gripper.stop()
+    gripper.wait(10.0)
+    assert (hand.done, hand.stops, gripper.commanded) == ([], 1, -1.0)
+    gripper.command(0.1)
+    gripper.stop()
+    assert gripper.is_done
+    gripper.command(-1.0)
+    assert hand.started.acquire(timeout=10.0)
+    hand.may_end.release()
+    gripper.wait(10.0)
+    assert (hand.done, hand.stops, gripper.error) == (["close"], 1, None)
+    gripper.close()
+
+
+def test_a_hand_that_rests_is_not_stopped_and_keeps_what_it_holds() -> None:
+    hand = SlowHand()
+    hand.may_end.release()
+    gripper = gripper_of(hand)
+    gripper.command(-1.0)
+    gripper.wait(10.0)
+    gripper.stop()
+    gripper.close()
+    assert (hand.done, hand.stops) == (["close"], 0)
+
+
+def test_closing_ends_a_motion_under_way() -> None:
+    hand = SlowHand()
+    gripper = gripper_of(hand)
+    gripper.command(-1.0)
+    assert hand.started.acquire(timeout=10.0)
+    gripper.close()
+    assert (hand.done, hand.stops) == ([], 1)
+    assert not any(thread.is_alive() for thread in gripper._threads)
+
+
+class DeafHand(SlowHand):
+    """A hand that cannot be stopped."""
+
+    def stop(self) -> bool:
+        self.may_end.release()
+        raise RuntimeError("libfranka gripper: the stop failed")
+
+
+def test_a_hand_that_cannot_be_stopped_has_failed() -> None:
+    hand = DeafHand()
+    gripper = gripper_of(hand)
+    gripper.command(-1.0)
+    assert hand.started.acquire(timeout=10.0)
+    gripper.stop()
+    with pytest.raises(RobotError, match="the stop failed"):
+        gripper.wait(10.0)
     gripper.close()
 
 
