@@ -24,7 +24,7 @@ from pld.probing.arbitrator import NEVER, Offers, choose
 from pld.probing.episode import Episode, Want, begin, end, gave_up, on_done, on_reward, on_step
 from pld.probing.horizon import latest_takeover
 from pld.probing.resumption import Resumption
-from pld.safety.failsafe import OPERATOR_STOP, reset_withheld_by
+from pld.safety.failsafe import is_stopped, reset_withheld_by
 from pld.safety.watchdog import StepGuard
 from pld.tasks import task_facts
 from pld.types import ControlMode, EpisodeState, Outcome
@@ -85,7 +85,7 @@ class ArbitratorNode(GraphNode):
 
     def _on_state(self, msg: ArmState) -> None:
         answered = not self._guard.missed_previous()
-        paused = self._override.is_holding or OPERATOR_STOP in self._latched
+        paused = self._override.is_holding or is_stopped(self._latched)
         self._arm = msg
         self._guard = self._guard.on_state(msg.step)
         mode = ControlMode(msg.control_mode)

@@ -145,6 +145,7 @@ class SafetyNode(GraphNode):
     def _judge(self, t_ns: int) -> None:
         """A silence begins while commands move the arm, and lasts until the node works again."""
         self._now_ns, arm = t_ns, self._arm
+        self._images = self._images.on_time(t_ns)
         if arm is None:
             return
         silent, told = self._silent, "node_silent" in self._failsafe.active

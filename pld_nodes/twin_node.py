@@ -6,6 +6,7 @@ robot time waits for them.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +95,9 @@ class TwinNode(GraphNode):
         if not self._unattended:
             return
         faulty = ControlMode(msg.control_mode) is ControlMode.FAULT
-        self._attendant, service = self._attendant.asks(t_ns, faulty=faulty, latched=self._latched)
+        self._attendant, service = self._attendant.asks(
+            time.monotonic_ns(), faulty=faulty, latched=self._latched
+        )
         if service and self._operators[service].service_is_ready():
             asked = self._operators[service].call_async(Trigger.Request())
             asked.add_done_callback(self._on_answer)

@@ -53,7 +53,7 @@ class EpisodePlan:
     number of steps drawn from {0, ..., latest_takeover} by the episode's seed; never with NEVER.
     The first episode is number `first_episode` of the run, where a resumed one goes on; `episodes`
     counts those before it too. `limit_steps` truncates an episode before its horizon; 0 does not.
-    An arm that holds because the operator said so, or fell silent,
+    An arm that holds because the operator said so, or fell silent, or because of a stop,
     waits `away_s` in all; that time is not the policy's. Then the run ends: an arm that somebody
     stopped does not go home by itself.
     """
@@ -86,7 +86,8 @@ class EpisodePlan:
 class Episode:
     """The current episode and what it waits for.
 
-    `halted_ns`: since when a fault or a latched stop keeps it from beginning; -1 when nothing does.
+    `halted`: for how many control steps a fault or a latched stop has kept it from beginning. Steps
+    and not robot time, which stands still while the connection to the robot is lost.
     """
 
     plan: EpisodePlan
@@ -98,7 +99,7 @@ class Episode:
     starved: int = 0
     starved_total: int = 0
     paused: int = 0
-    halted_ns: int = -1
+    halted: int = 0
     successes: int = 0
     outcome: Outcome = Outcome.UNLABELLED
     termination_reason: str = ""
@@ -180,8 +181,9 @@ def on_step(
 ) -> Episode:
     """One control step passed; `answered` says whether the step before it had a base action.
 
-    `paused`: on the step before, the arm held for the operator's sake. `latched`: safety holds the
-    arm until the operator clears it; no episode begins meanwhile. `errors` name the arm's faults.
+    `paused`: on the step before, the arm held for the operator's sake, or was stopped. `latched`:
+    safety holds the arm until the operator clears it; no episode begins meanwhile. `errors` name
+    the arm's faults.
     """
     if mode is ControlMode.FAULT and episode.state is EpisodeState.RUNNING:
         innocent = step <= episode.first_step or (errors and NOT_THE_POLICYS.issuperset(errors))
@@ -192,9 +194,9 @@ def on_step(
             episode = replace(episode, want=Want.RESET_ARM)
         if mode is ControlMode.FAULT or latched:
             reason = ROBOT_FAULT if mode is ControlMode.FAULT else SAFETY_LATCHED
-            return _await_recovery(episode, t_ns, reason)
-        if episode.halted_ns >= 0:
-            episode = replace(episode, since_ns=t_ns, halted_ns=-1)
+            return _await_recovery(episode, reason)
+        if episode.halted:
+            episode = replace(episode, since_ns=t_ns, halted=0)
     if episode.state is EpisodeState.RUNNING:
         if paused:
             return _paused_step(episode, t_ns)
@@ -206,12 +208,11 @@ def on_step(
     return episode
 
 
-def _await_recovery(episode: Episode, t_ns: int, reason: str) -> Episode:
+def _await_recovery(episode: Episode, reason: str) -> Episode:
     """Between episodes a fault waits for the operator, but not for ever."""
-    halted_ns = t_ns if episode.halted_ns < 0 else episode.halted_ns
-    if t_ns - halted_ns > episode.plan.fault_timeout_s * 1e9:
+    if episode.halted >= episode.plan.fault_timeout_s * episode.plan.rate_hz:
         return _give_up(episode, reason)
-    return replace(episode, halted_ns=halted_ns)
+    return replace(episode, halted=episode.halted + 1)
 
 
 def _patience_s(episode: Episode) -> float:

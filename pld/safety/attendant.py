@@ -16,14 +16,17 @@ class Attendant:
     """Asks for recovery and clearing of what a policy alone may bring about, once a second.
 
     Whatever else is latched is left alone with all the rest: a stop is somebody's word. The limits
-    on recoveries and clears hold for it as for anybody. `asked_ns` is robot time.
+    on recoveries and clears hold for it as for anybody. `asked_ns` is steady time: robot time
+    stands still while the connection is lost.
     """
 
     asked_ns: int = -PATIENCE_NS
 
-    def asks(self, t_ns: int, *, faulty: bool, latched: Collection[str]) -> tuple[Attendant, str]:
+    def asks(
+        self, steady_ns: int, *, faulty: bool, latched: Collection[str]
+    ) -> tuple[Attendant, str]:
         """The service to call now, or nothing, and the attendant afterwards."""
         attended = bool(latched) and ATTENDED.issuperset(latched)
-        if not attended or t_ns - self.asked_ns < PATIENCE_NS:
+        if not attended or steady_ns - self.asked_ns < PATIENCE_NS:
             return self, ""
-        return replace(self, asked_ns=t_ns), RECOVER if faulty else CLEAR
+        return replace(self, asked_ns=steady_ns), RECOVER if faulty else CLEAR

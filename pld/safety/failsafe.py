@@ -136,6 +136,11 @@ def reset_withheld_by(latched: Iterable[str]) -> str:
     return next((c.name for c in TABLE if c.name in names and not c.homing), "")
 
 
+def is_stopped(latched: Iterable[str]) -> bool:
+    """Whether a stop is latched, which no policy brings about: its time is not the policy's."""
+    return any(CAUSES[name].action is Action.STOP for name in latched if name in CAUSES)
+
+
 def raised(state: Failsafe, name: str, t_ns: int) -> Failsafe:
     """`name` is present at `t_ns`; raises ConfigError for a cause that is not in the table."""
     cause = _cause(name)

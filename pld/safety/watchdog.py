@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 BEGUN_KEPT = 8
+AHEAD_NS = 500_000_000  # more than a busy safety node lags behind what it judges
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,15 @@ class Freshness:
             return self
         newest = {**self.newest_ns, name: stamp_ns}
         return replace(self, newest_ns=newest, came_ns={**self.came_ns, name: max(t_ns, stamp_ns)})
+
+    def on_time(self, t_ns: int) -> Freshness:
+        """It is `t_ns`. What came much later than that came now: a host's clock was set back.
+
+        Otherwise a silence would be noticed only once the clock were where it had been.
+        """
+        if all(came - t_ns <= AHEAD_NS for came in self.came_ns.values()):
+            return self
+        return replace(self, came_ns={n: min(came, t_ns) for n, came in self.came_ns.items()})
 
     def stale(self, t_ns: int) -> tuple[str, ...]:
         """Names whose newest word is too old at `t_ns`, in alphabetical order."""

@@ -377,10 +377,11 @@ def test_an_arm_that_was_stopped_is_not_sent_home_until_the_stop_is_cleared(worl
     world._repeat(lambda: world._resets == resets + 1, ArmState.HOLDING)
 
 
-def test_what_a_person_stopped_is_no_failure_of_the_policy(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cause", ["operator_stop", "arm_state_lost", "foreign_choice"])
+def test_what_was_stopped_is_no_failure_of_the_policy(tmp_path: Path, cause: str) -> None:
     with running(tmp_path, "horizon_s:=1.0") as world:
         world.policy_step()
-        world.safety("operator_stop")
+        world.safety(cause)
         for _ in range(30):
             world.policy_step()
         assert world.status.state == EpisodeStatus.RUNNING

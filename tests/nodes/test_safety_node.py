@@ -145,8 +145,8 @@ class Beside:
         return future.result().success, future.result().message
 
 
-@pytest.fixture(scope="module")
-def process() -> Iterator[tuple[subprocess.Popen[str], int]]:
+@contextmanager
+def safety_process() -> Iterator[int]:
     with domain_id() as domain:
         limits = ROOT / "launch" / "config" / "limits_fr3.yaml"
         command = [sys.executable, "-m", "pld_nodes.safety_node", "--ros-args"]
@@ -159,16 +159,24 @@ def process() -> Iterator[tuple[subprocess.Popen[str], int]]:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        yield started, domain
+        yield int(domain)
         stop(started)
 
 
+@contextmanager
+def a_beside() -> Iterator[Beside]:
+    """Driver and arbitrator beside a safety node of their own."""
+    with safety_process() as domain:
+        graph_side = Beside(domain)
+        assert graph_side.wait(graph_side.is_matched, 120.0)
+        yield graph_side
+        graph_side.close()
+
+
 @pytest.fixture(scope="module")
-def beside(process) -> Iterator[Beside]:
-    graph_side = Beside(process[1])
-    assert graph_side.wait(graph_side.is_matched, 120.0)
-    yield graph_side
-    graph_side.close()
+def beside() -> Iterator[Beside]:
+    with a_beside() as graph_side:
+        yield graph_side
 
 
 @pytest.fixture(autouse=True)
@@ -356,16 +364,23 @@ def test_who_waits_for_the_nodes_beside_the_arm_is_told_the_step_that_all_worked
         assert beside.wait(lambda: step + 1 in beside.attended)
 
 
-def test_a_camera_that_falls_silent_holds_the_arm_until_its_next_image(beside: Beside) -> None:
-    with beside.other(CameraInfo, graph.info_topic("wrist")) as camera:
+def test_a_camera_that_falls_silent_holds_the_arm_until_its_next_image() -> None:
+    with a_beside() as beside, beside.other(CameraInfo, graph.info_topic("wrist")) as camera:
+
+        def moves_on() -> bool:
+            camera.publish(CameraInfo(header=messages.header(beside.state.t_ns)))
+            return not beside.turn(**TRACKING).hold
+
+        assert beside.wait(moves_on)
         taken_ns = beside.state.t_ns
         camera.publish(CameraInfo(header=messages.header(taken_ns)))
         assert beside.wait(lambda: beside.turn(**TRACKING).hold)
         assert list(beside.turn(**TRACKING).reasons) == ["node_silent"]
         assert beside.state.t_ns - taken_ns > IMAGE_GAP_NS
         assert not beside.turn(source=types.ActionSource.HUMAN, **TRACKING).hold
+        assert beside.wait(moves_on)
         camera.publish(CameraInfo(header=messages.header(FAR_AHEAD)))
-        assert beside.wait(lambda: not beside.turn(**TRACKING).hold)
+        assert beside.wait(lambda: beside.turn(**TRACKING).hold), "no stamp hides a silence"
 
 
 def test_an_arm_that_cannot_be_recorded_holds_until_it_can(beside: Beside) -> None:

@@ -190,31 +190,35 @@ def test_after_a_fault_between_episodes_the_arm_goes_home_anew(done: int) -> Non
     assert (faulty.want, faulty.state) == (Want.RESET_ARM, EpisodeState.RESETTING)
 
 
+def halted(episode: Episode, seconds: float, mode: ControlMode, **halts: bool) -> Episode:
+    """After control steps in which robot time stood still, as with a lost connection."""
+    for step in range(round(seconds * PLAN.rate_hz)):
+        episode = on_step(episode, 0, step, mode, answered=True, **halts)
+    return episode
+
+
 def test_a_robot_fault_while_resetting_waits_for_the_operator_but_not_for_ever() -> None:
-    waiting = on_step(begin(Episode(PLAN), 0), 0, 1, ControlMode.FAULT, answered=True)
-    waiting = on_step(waiting, int(119e9), 2, ControlMode.FAULT, answered=True)
+    waiting = halted(begin(Episode(PLAN), 0), 120, ControlMode.FAULT)
     assert (waiting.want, waiting.finished) == (Want.RESET_ARM, False)
-    episode = on_step(waiting, int(121e9), 3, ControlMode.FAULT, answered=True)
+    episode = halted(waiting, 1, ControlMode.FAULT)
     assert episode.finished
     assert episode.failed
     assert episode.termination_reason == "robot_fault"
 
 
 def test_a_latched_stop_keeps_the_next_episode_waiting_and_says_so_in_the_end() -> None:
-    waiting = on_step(
-        begin(Episode(PLAN), 0), 0, 1, ControlMode.HOLDING, answered=True, latched=True
-    )
-    waiting = on_step(waiting, int(119e9), 2, ControlMode.HOLDING, answered=True, latched=True)
+    waiting = halted(begin(Episode(PLAN), 0), 120, ControlMode.HOLDING, latched=True)
     assert not waiting.finished
-    late = on_step(waiting, int(121e9), 3, ControlMode.HOLDING, answered=True, latched=True)
+    late = halted(waiting, 1, ControlMode.HOLDING, latched=True)
     assert (late.failed, late.termination_reason) == (True, "safety_latched")
 
 
 def test_after_a_recovery_the_time_to_reset_begins_anew() -> None:
     waiting = on_step(begin(Episode(PLAN), 0), 0, 1, ControlMode.FAULT, answered=True)
-    waiting = on_step(waiting, int(100e9), 2, ControlMode.FAULT, answered=True)
+    waiting = halted(waiting, 100, ControlMode.FAULT)
     recovered = on_step(waiting, int(101e9), 3, ControlMode.HOLDING, answered=True)
     assert (recovered.finished, recovered.since_ns) == (False, int(101e9))
+    assert not halted(recovered, 119, ControlMode.FAULT).finished
     assert not on_step(recovered, int(130e9), 4, ControlMode.HOLDING, answered=True).finished
     assert on_step(recovered, int(132e9), 5, ControlMode.HOLDING, answered=True).failed
 
@@ -340,6 +344,19 @@ def test_what_came_while_time_was_not_told_is_not_missed() -> None:
     )
     assert streams.stale(2_040) == ()
     assert streams.stale(2_041) == ("a",)
+
+
+def test_a_clock_that_is_set_back_hides_no_silence() -> None:
+    s = 1_000_000_000
+    streams = Freshness({"a": s}, gap_ns=s // 10).on_stamp("a", 100 * s, 100 * s).on_time(100 * s)
+    behind = streams.on_time(100 * s - s // 3)
+    assert behind is streams, "a busy safety node judges what was a moment ago"
+    back = streams.on_time(90 * s)
+    assert back.stale(90 * s + s // 10) == ()
+    assert back.stale(90 * s + s // 10 + 1) == ("a",)
+    late = back.on_stamp("a", 99 * s, 90 * s).on_time(90 * s)  # taken before, comes after
+    assert late.stale(90 * s + s // 10 + 1) == ("a",)
+    assert late.on_stamp("a", 91 * s, 91 * s).on_time(91 * s).stale(91 * s) == ()
 
 
 def test_an_answer_that_overtook_its_state_waits_for_it_and_for_no_other() -> None:

@@ -12,9 +12,11 @@ from pld.safety import failsafe
 from pld.safety.failsafe import (
     TABLE,
     Action,
+    Cause,
     Failsafe,
     clear,
     ended,
+    is_stopped,
     raised,
     reset_withheld_by,
     stop,
@@ -54,6 +56,14 @@ def every_state() -> Iterator[Failsafe]:
 
 
 STATES = list(every_state())
+
+
+@pytest.mark.parametrize("cause", [c for c in TABLE if c.latches], ids=lambda c: c.name)
+def test_a_latched_stop_is_told_apart_from_what_a_policy_may_bring_about(cause: Cause) -> None:
+    assert is_stopped(("left_workspace", cause.name)) is (
+        SPECIFICATION[cause.name][0] is Action.STOP
+    )
+    assert not is_stopped(())
 
 
 def test_the_table_is_the_specification_ordered_by_severity() -> None:
