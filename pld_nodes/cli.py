@@ -229,6 +229,7 @@ def _register() -> None:
     bench.command("safety-page")(safety.bench_safety_page)
     bench.command("cycles")(safety.bench_cycles)
     bench.command("box")(safety.bench_box)
+    bench.command("hand")(safety.bench_hand)
     app.add_typer(bench, name="bench")
     bags = importlib.import_module("pld.cli.bag").app
     bags.command("replay")(importlib.import_module("pld_nodes.replay_cli").replay)

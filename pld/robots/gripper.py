@@ -206,7 +206,8 @@ class Gripper:
                     epsilon_inner=ANY_WIDTH_M,
                     epsilon_outer=ANY_WIDTH_M,
                 )
-            self.width_m = float(self._device.width)
+            if goal is not None:
+                self.width_m = float(self._device.width)
         except Exception as error:
             if self._closing or number != self._asked:
                 logger.info("gripper: a motion was ended: %s", error)

@@ -130,6 +130,16 @@ class TrackingArm:
             if self._gripper is not None:
                 self._gripper.stop()
 
+    @property
+    def hand_moves(self) -> bool:
+        """Whether the fingers carry out a command, or end one."""
+        return self._gripper is not None and not self._gripper.is_done
+
+    @property
+    def hand_width_m(self) -> float:
+        """Distance between the fingers [m] as told last; 0 without a hand."""
+        return 0.0 if self._gripper is None else self._gripper.width_m
+
     def abort(self, reason: str) -> None:
         """End a reset or grasp under way: the arm brakes and holds there, the fingers stop.
 
@@ -262,7 +272,7 @@ class TrackingArm:
             O_dP_EE=reading.O_dP_EE,
             reference=self._reference or reading.O_T_EE,
             O_F_ext_hat_K=reading.O_F_ext_hat_K,
-            gripper_width_m=gripper.width_m if gripper else 0.0,
+            gripper_width_m=self.hand_width_m,
             gripper_open=gripper.commanded if gripper else OPEN,
             control_mode=self._mode,
             errors=self.fault,

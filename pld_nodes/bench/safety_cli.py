@@ -1,4 +1,4 @@
-"""`pld bench safety`, `cycles`, `box` and `safety-page`."""
+"""`pld bench safety`, `cycles`, `box`, `hand` and `safety-page`."""
 
 from __future__ import annotations
 
@@ -129,5 +129,22 @@ def bench_box(
     turns = track(range(count), title, console=console)
     with fci_arm(robot_ip, rate_hz, seed) if fci else lockstep_arm(rate_hz, seed) as robot:
         found = measure(robot, turns, rate_hz, seed, share_path(LIMITS))
+    met = report(title, found.figures(), console, json_file)
+    raise typer.Exit(0 if met else EXIT_MISSED)
+
+
+def bench_hand(
+    trials: Annotated[int, typer.Option(min=1, help="stops while the fingers close")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the moments of the stops")] = 0,
+    json_file: JsonOption = None,
+    robot_ip: Annotated[str, typer.Option(help="loopback address of the FCI twin")] = "127.0.0.1",
+) -> None:
+    """Stop the hand while its fingers close: how long and how far do they go on?"""
+    from pld_nodes.bench.box_fci import fci_arm
+    from pld_nodes.bench.hand_bench import measure
+
+    title = f"{trials} stops of a closing hand, FCI twin"
+    with fci_arm(robot_ip, 20.0, seed) as robot:
+        found = measure(robot, track(range(trials), title, console=console), seed)
     met = report(title, found.figures(), console, json_file)
     raise typer.Exit(0 if met else EXIT_MISSED)
