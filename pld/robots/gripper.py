@@ -84,6 +84,7 @@ class Gripper:
         self._asked = self._done = 0
         self._running = 0  # the number of the motion under way; 0: none
         self._stopping = self._closing = False
+        self._losses = 0  # words of the width that were missed in a row
         self.error: str | None = None
         self.width_m = width_m
         self._threads = [
@@ -163,7 +164,7 @@ class Gripper:
                 goal = self._wish
             self._carry_out(goal, number)
             with self._change:
-                self._running, self._done = 0, number
+                self._done = number
                 self._change.notify_all()
 
     @property
@@ -195,10 +196,23 @@ class Gripper:
                 self._change.wait_for(lambda: not self._is_overtaken, STOP_AGAIN_S)
 
     def _carry_out(self, goal: float | None, number: int) -> None:
+        if goal is None:
+            self._running = 0
+            return
+        try:
+            self._act(goal)
+            self._read_width()
+        except Exception as error:
+            if self._closing or number != self._asked:
+                logger.info("gripper: a motion was ended: %s", error)
+            else:
+                self._fail(error)
+
+    def _act(self, goal: float) -> None:
         try:
             if goal == OPEN:
                 self._device.move(self._open_width_m, self._speed_m_s)
-            elif goal == CLOSED:
+            else:
                 self._device.grasp(
                     0.0,
                     self._speed_m_s,
@@ -206,25 +220,22 @@ class Gripper:
                     epsilon_inner=ANY_WIDTH_M,
                     epsilon_outer=ANY_WIDTH_M,
                 )
-            if goal is not None:
-                self.width_m = float(self._device.width)
-        except Exception as error:
-            if self._closing or number != self._asked:
-                logger.info("gripper: a motion was ended: %s", error)
-            else:
-                self._fail(error)
+        finally:  # at once: from now on the hand rests, and a stop would open it
+            self._running = 0
 
     def _watch_width(self) -> None:
-        losses = 0
         while not self._closing and self.error is None:
-            try:
-                self.width_m, losses = float(self._device.width), 0
-            except Exception as error:
-                losses += 1
-                if losses > PASSING_LOSSES or not is_passing(error):
-                    self._fail(error)
+            self._read_width()
             with self._change:
                 self._change.wait_for(lambda: self._closing, WIDTH_EVERY_S)
+
+    def _read_width(self) -> None:
+        try:
+            self.width_m, self._losses = float(self._device.width), 0
+        except Exception as error:
+            self._losses += 1
+            if self._losses > PASSING_LOSSES or not is_passing(error):
+                self._fail(error)
 
     def _fail(self, error: Exception) -> None:
         if self.error is None:
