@@ -29,7 +29,8 @@ def share_core() -> None:
     """Run this thread on the core of the others that call this.
 
     libfranka's waiting call gives up its lock only to take it again: on another core a stop gets
-    it by chance (12 to 455 ms here), on the same one at its next look (12 to 27 ms).
+    it by chance (half a second later at times: `pld bench hand` without this), on the same one at
+    its next look, 10 ms later.
     """
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
