@@ -20,6 +20,7 @@ RECOVERABLE = (
     "controller_torque_discontinuity",
     "communication_constraints_violation",
     "network_lost",
+    "gripper_lost",
     "robot_time_stopped",
     "motion_ended",
     "foreign_command",

@@ -295,6 +295,14 @@ def test_an_arm_that_does_not_come_to_rest_after_a_stop_is_a_fault(
     assert arm.recover().control_mode is ControlMode.HOLDING
 
 
+def test_a_hand_that_was_lost_is_opened_anew_by_a_recovery(arm: FrankaArm) -> None:
+    arm.reset()
+    arm._gripper._fail(RuntimeError("libfranka gripper: connection closed"))
+    assert arm.wait_step().errors == ("gripper_lost",)
+    assert arm.recover().errors == ()
+    assert arm.grasp().gripper_width_m < 0.005
+
+
 def test_a_recovery_without_the_hand_is_none(
     twin: RunningTwin, arm: FrankaArm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
