@@ -59,6 +59,7 @@ class ConnectedArm(TrackingArm):
         with self._lock:
             if not self.fault:
                 return self._state()
+            self._check_hand()
             self._recovery.check(self.fault)
             logger.warning("recovering from %s", self._fault_text())
             self._reference = None

@@ -29,7 +29,8 @@ GRIPPER_TIMEOUT_NS = 10_000_000_000
 HOME_TIMEOUT_NS = 60_000_000_000
 RETREAT_TIMEOUT_NS = 10_000_000_000
 QUIET_PAUSE_S = 0.01
-BRAKE_TIMEOUT_S = 5.0
+BRAKE_NS = 1_000_000_000
+BRAKE_GUARD_S = 5.0  # of steady time, where robot time stands still
 
 logger = logging.getLogger(__name__)
 OnState = Callable[[ArmState], None]
@@ -58,16 +59,17 @@ class FrankaArm(ConnectedArm):
             self._watcher(None)
         try:
             self._go_home(link, gripper, on_state)
+            with self._lock:
+                self._check_aborted("come home")
+                self._start_tracking()
+                self._recovery.completed_reset()
+                return self._state()
         except (Ended, Lost) as error:
             self._latch_from(error)
             raise RobotError(f"reset failed: {error}; remove the cause, then recover") from error
-        except AbortedError:
+        except RobotError:
             self._rest(link)
             raise
-        with self._lock:
-            self._start_tracking()
-            self._recovery.completed_reset()
-            return self._state()
 
     def _begin(self, what: str) -> None:
         """A reset or grasp begins: no command moves the arm until it has ended."""
@@ -90,18 +92,36 @@ class FrankaArm(ConnectedArm):
         self._pump(link.home_reached, on_state, HOME_TIMEOUT_NS, "reach home")
 
     def _rest(self, link: FrankyLink) -> None:
-        """After an abort: wait until the arm has braked, then hold there."""
-        deadline = time.monotonic() + BRAKE_TIMEOUT_S
+        """After a stop or fault: wait until the arm has braked; hold there unless faulty."""
         try:
-            while not (link.is_tracking or link.home_reached()):
-                if time.monotonic() > deadline:
-                    self._stop_at_once("motion_ended", f"moves {BRAKE_TIMEOUT_S:g} s after a stop")
-                    return
-                time.sleep(QUIET_PAUSE_S)
+            if not self._has_braked(link):
+                self._stop_at_once("motion_ended", "moves on after a stop")
             with self._lock:
-                self._start_tracking()
+                if self._link is link and not self.fault:
+                    self._start_tracking()
         except (Ended, Lost) as error:
             self._latch_from(error)
+        finally:
+            self._watcher(None)
+
+    def _has_braked(self, link: FrankyLink) -> bool:
+        """Whether the motion ends within the time that braking may take, of robot time.
+
+        Or has none left that could be ended: the connection is gone.
+        """
+        began_ns: int | None = None
+        deadline_s = time.monotonic() + BRAKE_GUARD_S
+        while time.monotonic() < deadline_s:
+            with self._lock:
+                reading = self._observe()
+                if self._link is not link or link.is_tracking or link.home_reached():
+                    return True
+            if reading is not None:
+                began_ns = began_ns or reading.t_ns
+                if reading.t_ns - began_ns > BRAKE_NS:
+                    return False
+            time.sleep(QUIET_PAUSE_S)
+        return False
 
     def grasp(self, on_state: OnState | None = None) -> ArmState:
         """Close the hand on what is laid between the fingers, while the arm holds its pose.
@@ -123,8 +143,15 @@ class FrankaArm(ConnectedArm):
             return
         nearly_open_m = NEARLY_OPEN * self.config.gripper_open_width_m
         again = mode == "close" or gripper.width_m < nearly_open_m
-        gripper.command(OPEN if mode == "open" else CLOSED, again=again)
-        self._pump(lambda: gripper.is_done, on_state, GRIPPER_TIMEOUT_NS, f"{mode} the gripper")
+        what = f"{mode} the gripper"
+        with self._lock:
+            self._check_aborted(what)
+            gripper.command(OPEN if mode == "open" else CLOSED, again=again)
+        self._pump(lambda: gripper.is_done, on_state, GRIPPER_TIMEOUT_NS, what)
+        self._check_hand()
+        self._check_fault(what)
+        if gripper.is_stopped:
+            raise AbortedError(f"the hand was stopped while trying to {what}; the arm holds")
 
     def _retreat(self, on_state: OnState | None) -> None:
         """Rise straight up under impedance control until clear."""
@@ -134,23 +161,26 @@ class FrankaArm(ConnectedArm):
         start = self._reading.O_T_EE
 
         def is_clear() -> bool:
-            with self._lock:
-                now = self._reading.O_T_EE.p_m[2] if self._reading else start.p_m[2]
-                target = np.array([*start.p_m[:2], min(now, height_m) + lead_m])
-                self._set_reference(Pose(target, start.q_xyzw))
-                return bool(now >= height_m)
+            now = self._reading.O_T_EE.p_m[2] if self._reading else start.p_m[2]
+            target = np.array([*start.p_m[:2], min(now, height_m) + lead_m])
+            self._set_reference(Pose(target, start.q_xyzw))
+            return bool(now >= height_m)
 
         self._pump(is_clear, on_state, RETREAT_TIMEOUT_NS, "rise from where it stands")
 
     def _pump(
         self, done: Callable[[], bool], on_state: OnState | None, timeout_ns: int, what: str
     ) -> None:
-        """Tell a state per period until `done`; raises RobotError after `timeout_ns`."""
+        """Tell a state per period until `done`, which is asked under the lock.
+
+        Raises RobotError after `timeout_ns`.
+        """
         began_ns: int | None = None
         while True:
-            self._check_aborted(what)
-            if self._is(done):
-                break
+            with self._lock:
+                self._check_aborted(what)
+                if done():
+                    break
             state = self.wait_step() if on_state else self._quiet_step()
             self._check_fault(what)
             if on_state:
@@ -160,10 +190,6 @@ class FrankaArm(ConnectedArm):
                 self.latch("motion_ended", f"could not {what} in time")
                 raise RobotError(f"could not {what} within {timeout_ns / 1e9:g} s; recover first")
         self._watcher(None)
-
-    def _is(self, done: Callable[[], bool]) -> bool:
-        with self._lock:
-            return done()
 
     def _check_fault(self, what: str) -> None:
         if self.fault:

@@ -259,6 +259,7 @@ class FrankyLink:
             franky.CommandException,
             franky.NetworkException,
             franky.InvalidOperationException,
+            franky.InvalidMotionTypeException,
             franky.ProtocolException,
             franky.TorqueSignalTimeoutException,
             RuntimeError,
@@ -270,9 +271,8 @@ class FrankyLink:
         A plain RuntimeError is a C++ exception that libfranka did not expect, such as the
         "Net Exception" of its sockets: nothing more is known of the connection.
         """
-        unexpected = type(error) is RuntimeError
         lost = (self._franky.NetworkException, self._franky.ProtocolException)
-        if unexpected or isinstance(error, lost):
+        if type(error) is RuntimeError or isinstance(error, lost):
             return Lost(str(error))
         return self._ended(str(error))
 

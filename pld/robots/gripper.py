@@ -19,6 +19,7 @@ WIDTH_EVERY_S = 0.04
 PASSING_LOSSES = 2  # in a row: a busy machine keeps the hand's word back for a second
 ANY_WIDTH_M = 0.08
 STOP_AGAIN_S = 0.1
+STOP_ATTEMPTS = 3  # a hand that has just come to rest may refuse one
 END_S = 2.0
 OPEN, CLOSED = 1.0, -1.0
 
@@ -133,6 +134,11 @@ class Gripper:
         """Whether the last command is carried out, or never will be."""
         return self._done == self._asked or self.error is not None
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the last command was stopped before it was carried out."""
+        return self._goal is not None and self._wish is None
+
     def wait(self, timeout_s: float) -> None:
         """Wait until the last command is carried out; raises RobotError after `timeout_s`."""
         with self._change:
@@ -161,8 +167,8 @@ class Gripper:
                 self._change.wait_for(lambda: self._closing or self._may_begin)
                 if self._closing:
                     return
-                number = self._running = self._asked
-                goal = self._wish
+                number, goal = self._asked, self._wish
+                self._running = number if goal is not None else 0
             self._carry_out(goal, number)
             with self._change:
                 self._done = number
@@ -181,6 +187,7 @@ class Gripper:
     def _stop_overtaken(self) -> None:
         """Stop what is not wanted any more, until it has ended: a stop may come before it."""
         share_core()
+        failures = 0
         while True:
             with self._change:
                 self._change.wait_for(lambda: self._closing or self._is_overtaken)
@@ -190,19 +197,20 @@ class Gripper:
             try:
                 self._device.stop()
             except Exception as error:
-                self._fail(error)
+                failures += 1
+                if failures >= STOP_ATTEMPTS:
+                    self._fail(error)
             with self._change:
                 self._stopping = False
                 self._change.notify_all()
-                self._change.wait_for(lambda: not self._is_overtaken, STOP_AGAIN_S)
+                if self._change.wait_for(lambda: not self._is_overtaken, STOP_AGAIN_S):
+                    failures = 0
 
     def _carry_out(self, goal: float | None, number: int) -> None:
-        if goal is None:
-            self._running = 0
-            return
         try:
-            self._act(goal)
-            self._read_width()
+            if goal is not None:
+                self._act(goal)
+                self._read_width()
         except Exception as error:
             if self._closing or number != self._asked:
                 logger.info("gripper: a motion was ended: %s", error)
@@ -222,7 +230,9 @@ class Gripper:
                     epsilon_outer=ANY_WIDTH_M,
                 )
         finally:  # at once: from now on the hand rests, and a stop would open it
-            self._running = 0
+            with self._change:
+                self._running = 0
+                self._change.notify_all()
 
     def _watch_width(self) -> None:
         while not self._closing and self.error is None:

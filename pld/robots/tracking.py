@@ -179,8 +179,7 @@ class TrackingArm:
         stopped = self._guard.stands_still(reading.t_ns, time.monotonic())
         if stopped and not self.fault:
             self.latch("robot_time_stopped", f"for {self.config.clock_guard_s:g} s")
-        if self._gripper is not None and self._gripper.error and not self.fault:
-            self.latch("gripper_lost", self._gripper.error)
+        self._check_hand()
         stale_ns = self._clock.until_stale_ns(reading.t_ns)
         if stale_ns is None or stale_ns > 0:
             return
@@ -189,7 +188,12 @@ class TrackingArm:
             self.holds += 1
             self.held_at_ns = reading.t_ns
             self._hold()
+        if self._mode is not ControlMode.RESETTING:
             self.stop_hand()
+
+    def _check_hand(self) -> None:
+        if self._gripper is not None and self._gripper.error:
+            self.latch("gripper_lost", self._gripper.error)
 
     def _hold(self) -> None:
         if self._mode is not ControlMode.TRACKING or self._reading is None:

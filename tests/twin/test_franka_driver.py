@@ -219,7 +219,7 @@ def test_a_stop_ends_a_grasp_where_the_fingers_are(arm: FrankaArm) -> None:
     assert (arm.fault, arm.reset().gripper_width_m > 0.07) == ((), True)
 
 
-@pytest.mark.parametrize("way", ["stop_hand", "hold", "latch", "silence"])
+@pytest.mark.parametrize("way", ["stop_hand", "hold", "latch", "silence", "held, then silence"])
 def test_fingers_that_close_stop_and_close_again_when_they_are_told(
     arm: FrankaArm, way: str
 ) -> None:
@@ -227,6 +227,8 @@ def test_fingers_that_close_stop_and_close_again_when_they_are_told(
     drive(arm, 5, lambda s, _: s.reference.p_m, gripper_open=-1.0)
     if way == "latch":
         arm.latch("foreign_command", "a second publisher")
+    elif way == "held, then silence":
+        arm.apply(hold_command(arm.wait_step(), "choice_missing"))
     elif way != "silence":
         getattr(arm, way)()
     widths_m = settled_m(arm, 20)
@@ -275,22 +277,28 @@ def test_an_arm_that_will_not_brake_is_stopped_by_the_robot_and_says_so(
     np.testing.assert_allclose(arm.reset().q_rad, HOME_RAD, atol=0.02)
 
 
+@pytest.mark.parametrize("fault", ["", "foreign_command"])
 def test_an_arm_that_does_not_come_to_rest_after_a_stop_is_a_fault(
-    arm: FrankaArm, monkeypatch: pytest.MonkeyPatch
+    arm: FrankaArm, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     arm.reset()
     drive(arm, 30, towards(np.array([0.60, 0.15, 0.20])))
-    monkeypatch.setattr(franka, "BRAKE_TIMEOUT_S", 0.2)
+    at: list[ArmState] = []
 
     def stop_when_fast(state: ArmState) -> None:
+        at.append(state)
         if float(np.linalg.norm(state.O_dP_EE[:3])) > 0.05 and state.O_T_EE.p_m[2] > 0.16:
             monkeypatch.setattr(arm._link, "brake", lambda: None)
             arm.abort("operator_stop")
+            if fault:
+                arm.latch(fault, "beside it")
 
-    with pytest.raises(AbortedError):
+    monkeypatch.setattr(franka, "BRAKE_NS", 200_000_000)
+    with pytest.raises(RobotError, match=fault or "operator_stop"):
         arm.reset(on_state=stop_when_fast)
     states = [arm.wait_step() for _ in range(20)]
-    assert states[-1].errors == ("motion_ended",)
+    assert states[-1].errors == ((fault, "motion_ended") if fault else ("motion_ended",))
+    assert np.linalg.norm(states[-1].O_T_EE.p_m - at[-1].O_T_EE.p_m) < 0.10
     assert np.abs(states[-1].q_rad - states[4].q_rad).max() < 0.01
     assert arm.recover().control_mode is ControlMode.HOLDING
 
@@ -496,11 +504,83 @@ def test_a_fault_found_during_a_reset_stops_the_arm_there(arm: FrankaArm) -> Non
 
     with pytest.raises(RobotError, match="foreign_command"):
         arm.reset(on_state=find_a_stranger)
+    assert arm.recover().control_mode is ControlMode.HOLDING, "at once: it rests already"
     states = [arm.wait_step() for _ in range(20)]
-    assert all(s.control_mode is ControlMode.FAULT for s in states)
     assert np.linalg.norm(states[-1].O_T_EE.p_m - at[-1].O_T_EE.p_m) < 0.03
     assert np.abs(states[-1].q_rad - states[4].q_rad).max() < 0.01
-    assert arm.recover().control_mode is ControlMode.HOLDING
+
+
+def test_a_stop_as_home_is_reached_is_none_of_the_driver_s_failures(
+    arm: FrankaArm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm.reset()
+    drive(arm, 20, towards(np.array([0.55, 0.10, 0.25])))
+    go_home = arm._go_home
+
+    def stop_then(*words: object) -> None:
+        go_home(*words)
+        arm.abort("operator_stop")
+
+    monkeypatch.setattr(arm, "_go_home", stop_then)
+    with pytest.raises(AbortedError, match="operator_stop"):
+        arm.reset()
+    assert (arm.wait_step().control_mode, arm.fault) == (ControlMode.HOLDING, ())
+
+
+def test_a_stop_before_the_hand_is_told_keeps_it_still(
+    arm: FrankaArm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm.reset()
+    drive(arm, 30, lambda s, _: s.reference.p_m, gripper_open=-1.0)
+    drive_gripper = arm._drive_gripper
+
+    def stop_first(*words: object) -> None:
+        arm.abort("absurd")
+        drive_gripper(*words)
+
+    monkeypatch.setattr(arm, "_drive_gripper", stop_first)
+    with pytest.raises(AbortedError, match="absurd"):
+        arm.reset()
+    assert settled_m(arm, 10).max() < 0.005
+
+
+def test_a_grasp_that_is_cut_short_or_fails_says_so(arm: FrankaArm) -> None:
+    arm.reset()
+
+    def stop_halfway(state: ArmState) -> None:
+        if state.gripper_width_m < 0.06:
+            arm.stop_hand()
+
+    with pytest.raises(AbortedError, match="the hand was stopped"):
+        arm.grasp(on_state=stop_halfway)
+    drive(arm, 20, lambda s, _: s.reference.p_m)
+
+    def fail(_: ArmState) -> None:
+        arm._gripper._fail(RuntimeError("gone"))
+
+    with pytest.raises(RobotError, match="gripper_lost"):
+        arm.grasp(on_state=fail)
+    assert arm.recover().errors == ()
+
+
+def test_a_grasp_holds_the_measured_pose(arm: FrankaArm) -> None:
+    arm.reset()
+    ahead = drive(arm, 6, towards(np.array([0.48, 0.20, 0.25])))[-1]
+    assert np.linalg.norm(ahead.reference.p_m - ahead.O_T_EE.p_m) > 0.008
+    held = arm.grasp()
+    later = arm.wait_step()
+    np.testing.assert_allclose(held.O_T_EE.p_m, held.reference.p_m, atol=0.003)
+    np.testing.assert_allclose(later.O_T_EE.p_m, held.reference.p_m, atol=0.003)
+    assert np.linalg.norm(held.reference.p_m - ahead.reference.p_m) < 0.012
+
+
+def test_a_lost_hand_beside_another_fault_is_opened_anew_too(arm: FrankaArm) -> None:
+    arm.reset()
+    arm.latch("foreign_command", "a second publisher")
+    arm._gripper._fail(RuntimeError("libfranka gripper: connection closed"))
+    assert arm.wait_step().errors == ("foreign_command", "gripper_lost")
+    assert arm.recover().errors == ()
+    assert arm.grasp().gripper_width_m < 0.005
 
 
 @pytest.mark.parametrize("stage", ["_drive_gripper", "_retreat"])

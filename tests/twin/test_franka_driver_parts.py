@@ -283,21 +283,85 @@ def test_closing_ends_a_motion_under_way() -> None:
 
 
 class DeafHand(SlowHand):
-    """A hand that cannot be stopped."""
+    """A hand that refuses its first `refusals` stops."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__()
+        self.refusals = refusals
 
     def stop(self) -> bool:
-        self.may_end.release()
-        raise RuntimeError("libfranka gripper: the stop failed")
+        self.refusals -= 1
+        if self.refusals >= 0:
+            raise RuntimeError("libfranka gripper: the stop failed")
+        return super().stop()
 
 
-def test_a_hand_that_cannot_be_stopped_has_failed() -> None:
-    hand = DeafHand()
+@pytest.mark.parametrize(("refusals", "failed"), [(2, False), (1000, True)])
+def test_a_hand_that_cannot_be_stopped_has_failed(refusals: int, failed: bool) -> None:
+    hand = DeafHand(refusals)
     gripper = gripper_of(hand)
     gripper.command(-1.0)
     assert hand.started.acquire(timeout=10.0)
     gripper.stop()
-    with pytest.raises(RobotError, match="the stop failed"):
+    if failed:
+        with pytest.raises(RobotError, match="the stop failed"):
+            gripper.wait(10.0)
+    else:
         gripper.wait(10.0)
+        assert (gripper.is_stopped, gripper.error) == (True, None)
+    hand.may_end.release()
+    gripper.close()
+
+
+class EarlyStopHand(SlowHand):
+    """A hand that a stop reaches before its motion: the first one ends nothing."""
+
+    def stop(self) -> bool:
+        if self.stops == 0:
+            self.stops = 1
+            return True
+        return super().stop()
+
+
+def test_a_stop_that_came_before_the_motion_is_said_again() -> None:
+    hand = EarlyStopHand()
+    gripper = gripper_of(hand)
+    gripper.command(-1.0)
+    assert hand.started.acquire(timeout=10.0)
+    gripper.stop()
+    gripper.wait(5.0)
+    assert (hand.done, hand.stops) == ([], 2)
+    gripper.close()
+
+
+class LateStopHand(SlowHand):
+    """A hand whose stop returns when the test lets it; the motion ends by itself meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_stop = threading.Semaphore(0)
+
+    def stop(self) -> bool:
+        self.stops += 1
+        self.may_stop.acquire(timeout=10.0)
+        return True
+
+
+def test_no_motion_begins_while_a_stop_is_under_way() -> None:
+    hand = LateStopHand()
+    gripper = gripper_of(hand)
+    gripper.command(-1.0)
+    assert hand.started.acquire(timeout=10.0)
+    gripper.command(1.0)
+    while not hand.stops:
+        time.sleep(0.001)
+    hand.may_end.release()
+    assert not hand.started.acquire(timeout=0.3), "that stop would end the new motion"
+    hand.may_stop.release()
+    assert hand.started.acquire(timeout=10.0)
+    hand.may_end.release()
+    gripper.wait(10.0)
+    assert hand.done == ["close", "open"]
     gripper.close()
 
 
