@@ -6,7 +6,8 @@ the identity executed == filter(choose(base, residual, human)) is checked over t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 
 from pld import parity
 from pld.contract import CAMERAS, POLICY_IMAGE_PX, ActionSpec, proprio
-from pld.distill.episodes import NO_TAKEOVER, SftEpisode, write_episode
-from pld.errors import ContractError, PldError, RecordingError
+from pld.distill.episodes import NO_TAKEOVER, SftEpisode, origin_of, write_episode
+from pld.errors import ConfigError, ContractError, PldError, RecordingError
 from pld.evaluation.seeds import EVALUATION_BLOCK
 from pld.policy_image import policy_image
 from pld.probing.arbitrator import NEVER
@@ -24,7 +25,7 @@ from pld.recording.reader import Episode, ImageStream, read_episode
 from pld.recording.recover import episode_folders
 from pld.recording.verdict import load_verdict
 from pld.safety.limits import SafetyLimits, load_limits
-from pld.types import ActionSource, ArmState, BaseAction, Choice, Command
+from pld.types import ActionSource, ArmState, BaseAction, Choice, Command, EpisodeState
 
 
 @dataclass(frozen=True)
@@ -128,36 +129,61 @@ def rules_of(folder: Path, limits: Path | None = None) -> tuple[SafetyLimits, Ac
 
 def _row(folder: Path, output: Path, limits: Path | None) -> ConversionRow:
     target = output / f"episode-{folder.name}.safetensors"
-    target.unlink(missing_ok=True)
     try:
+        verdict = load_verdict(folder)
+        _make_way(target, verdict.fingerprint)
         counted = outcome(folder)
     except RecordingError as error:
         return ConversionRow(folder.name, "unreadable", problem=str(error))
+    except ConfigError as error:
+        return ConversionRow(folder.name, "refused", problem=str(error))
     if counted != "success":
         return ConversionRow(folder.name, counted)
-    if load_verdict(folder).seed in EVALUATION_BLOCK:
+    if verdict.seed in EVALUATION_BLOCK:
         return ConversionRow(folder.name, "kept aside", problem="begins at an evaluation's start")
     try:
         converted = convert(folder, *rules_of(folder, limits))
     except PldError as error:
         return ConversionRow(folder.name, "refused", problem=str(error))
-    episode = converted.episode
+    episode = replace(converted.episode, origin=verdict.fingerprint)
     write_episode(target, episode)
     return ConversionRow(
         folder.name, "converted", len(episode), converted.held_steps, episode.specialist_steps
     )
 
 
+def _make_way(target: Path, fingerprint: str) -> None:
+    """Remove what an earlier conversion of the same episode wrote.
+
+    Raises ConfigError for a file of another episode of that name, from another run: it stays.
+    """
+    if not target.exists():
+        return
+    there = ""
+    with suppress(ConfigError):  # a broken file is nobody's
+        there = origin_of(target)
+    if there and there != fingerprint:
+        raise ConfigError(
+            f"{str(target)!r} is of another run's episode of that name; give each run an --output "
+            "of its own"
+        )
+    target.unlink()
+
+
 def policy_steps(recorded: Episode, first_step: int) -> tuple[list[PolicyStep], int]:
     """The steps of the running episode whose four parts are all in the bag, and the others.
 
     A step that a hold cut short, and one whose command the driver refused, did not execute its
-    action, and is one of the others.
+    action, and is one of the others. The state at which the episode ended is an observation without
+    an action, also where somebody acted on it before the end was told.
     """
+    ended_ns = [u.value.t_ns for u in recorded.updates if u.value.state is EpisodeState.ENDED][:1]
     arms = {a.value.step: a.value for a in recorded.arm_states}
     bases = {b.value.step: b.value for b in recorded.base_actions}
     choices = {c.value.step: c.value for c in recorded.choices}
     acted = [s for s, c in choices.items() if c.source is not ActionSource.HOLD]
+    if ended_ns:
+        acted = [s for s in acted if s in arms and arms[s].t_ns < ended_ns[0]]
     idle = {c.value.step for c in recorded.commands if c.value.hold} | _refused(recorded)
     whole, running = [], 0
     for step, command in {c.value.step: c.value for c in recorded.commands}.items():

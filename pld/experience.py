@@ -17,6 +17,7 @@ from pld.base_policy.builtin import BuiltinPolicy
 from pld.contract import CAMERAS
 from pld.conversion import PolicyStep, policy_steps, step_images
 from pld.errors import ContractError
+from pld.evaluation.seeds import EVALUATION_BLOCK
 from pld.probing.arbitrator import NEVER
 from pld.probing.episode import ROBOT_FAULT
 from pld.recording.labels import outcome
@@ -43,7 +44,7 @@ def experience(folder: Path, view: LearnerView) -> Episode:
     decision that has a successor; a success, and a fault of the arm, with the decision that led to
     it. Where a person took over, what follows is not a policy's: the episode is cut there, with
     neither success nor end. Raises ContractError for an episode in which no policy acted, another
-    base did, a person helped the base, or whose outcome nobody knows.
+    base did, a person helped the base, whose outcome nobody knows, or of a start of evaluations.
     """
     recorded = read_episode(folder)
     last, counted = recorded.last_update, outcome(folder)
@@ -52,6 +53,8 @@ def experience(folder: Path, view: LearnerView) -> Episode:
     own = list(itertools.takewhile(lambda s: s.choice.source is not ActionSource.HUMAN, steps))
     helped = len(own) < len(steps)
     _check(folder, own, counted, view, helped=helped and not with_specialist)
+    if last.seed in EVALUATION_BLOCK:
+        raise ContractError(f"{folder.name} begins at a start of evaluations (seed {last.seed})")
     takeover = last.takeover_step if with_specialist else 0
     learned = [s for s in own if s.arm.step >= last.first_step + takeover]
     images = step_images(recorded, [s.base for s in learned])

@@ -12,6 +12,8 @@ from pld.recording.verdict import Verdict
 from pld.run_folder import policys_episodes, verdicts
 
 ARM_STATE = "arm/state"
+RESUMED_NS = 600_000_000_000
+"""Longer than a running run is ever between two episodes: on hardware robot time is the host's."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,14 @@ def run_curve(run_dir: Path, window: int) -> list[CurvePoint]:
 def _ends_ns(closed: Sequence[Verdict]) -> dict[int, int]:
     """Robot time [ns] at the end of each episode (by index) since the first began.
 
-    Robot time begins anew where a run was resumed; what was spent before is added.
+    Robot time begins anew, or leaps, where a run was resumed; what was spent before is added.
     """
     ends: dict[int, int] = {}
     before_ns, began_ns, last_ns = 0, None, 0
     for verdict in sorted(closed, key=lambda v: v.index):
         if (span := _span_ns(verdict)) is None:
             continue
-        if began_ns is None or span[0] < last_ns:
+        if began_ns is None or not 0 <= span[0] - last_ns <= RESUMED_NS:
             before_ns += 0 if began_ns is None else last_ns - began_ns
             began_ns = span[0]
         last_ns = span[1]

@@ -113,6 +113,12 @@ def deployed(run_dir: Path, evaluation: Path) -> Deployed:
     """
     lockstep = load_evaluation(evaluation)
     first = min((e.seed for e in lockstep.episodes), default=EVALUATION_BLOCK.start)
+    mode = str(read_kept(run_dir / PARAMETERS_NAME).get("mode", "evaluate"))
+    if mode not in ("evaluate", "collect"):
+        raise ConfigError(
+            f"{str(run_dir)!r} was recorded with mode:={mode}, where base and specialist take "
+            "turns; give a run with mode:=evaluate"
+        )
     ran = policy_of_run(run_dir)
     if ran and ran != lockstep.policy_id:
         raise ConfigError(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pld.errors import RecordingError
 from pld.evaluation.intervals import wilson
+from pld.evaluation.seeds import EVALUATION_BLOCK
 from pld.recording.bag import EPISODES_FOLDER, VERDICT_NAME
 from pld.recording.labels import outcome as counted_outcome
 from pld.recording.recover import is_episode
@@ -56,6 +58,15 @@ def policys_episodes(run_dir: Path) -> list[tuple[Verdict, bool]]:
         for verdict, outcome in found
         if outcome != "unlabelled" and not verdict.steps.interventions
     ]
+
+
+def seeds_not_kept_aside(found: Iterable[Verdict]) -> list[int]:
+    """Seeds of simulated evaluations that are not those of evaluations, in order.
+
+    Training may have seen these starts; on hardware a person lays the scene, whatever the seed.
+    """
+    played = (v for v in found if v.mode == "evaluate" and v.deployment == "sim")
+    return sorted(v.seed for v in played if v.seed not in EVALUATION_BLOCK)
 
 
 def success_rows(run_dir: Path) -> list[SuccessRow]:

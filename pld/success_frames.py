@@ -30,7 +30,7 @@ def frames_of(
 ) -> LabelledFrames:
     """All labelled frames of runs or single episodes; ConfigError when they cannot teach anything.
 
-    An episode that cannot be read is left out, and `left_out` is told which and why.
+    An episode that cannot be read, or is unlabelled, is left out; `left_out` is told which and why.
     """
     parts: list[LabelledFrames] = []
     for folder in (episode for given in folders for episode in episode_folders(given)):
@@ -59,11 +59,12 @@ def _frames(number: int, folder: Path) -> LabelledFrames:
     recorded = read_episode(folder)
     if not recorded.updates:
         raise RecordingError(f"{folder.name} says nothing of its episode; leave it out")
+    counted = outcome(folder)
+    if counted == "unlabelled":
+        raise RecordingError("it is unlabelled: nobody knows whether its frames show a success")
     last = recorded.updates[-1].value
     said = [r.value for r in recorded.rewards if r.value.step >= last.first_step]
-    labels = clear_labels(
-        np.array([r.success for r in said], bool), counts=outcome(folder) == "success"
-    )
+    labels = clear_labels(np.array([r.success for r in said], bool), counts=counted == "success")
     kept = [(r.t_ns, label) for r, label in zip(said, labels, strict=True) if label is not None]
     images = _images(recorded, [t_ns for t_ns, _ in kept])
     return LabelledFrames(

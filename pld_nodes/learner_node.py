@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from pld_interfaces.msg import ArmState, PolicyWeights, RecorderStatus
 from pld.base_policy.registry import trained_policy
 from pld.flywheel.config import FlywheelConfig
 from pld.learning import Offer, RunLearner
+from pld.residual.config import ResidualConfig
 from pld.tasks import task_facts
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import GraphNode, run_node
@@ -33,6 +34,11 @@ class LearnerConfig:
     horizon_s: float = 0.0
 
 
+def settings_of(task: str, seed: int) -> ResidualConfig:
+    """How a flywheel run trains the task's specialist, from any scene's seed."""
+    return replace(FlywheelConfig(tasks=(task,)).specialist_of(task), seed=seed)
+
+
 class LearnerNode(GraphNode):
     """Learns between messages, in its own process: nothing waits for it."""
 
@@ -45,7 +51,7 @@ class LearnerNode(GraphNode):
         os.nice(NICENESS)
         torch.set_num_threads(1)
         base = trained_policy(Path(config.policy), config.task, config.rate_hz)
-        settings = FlywheelConfig(tasks=(config.task,), seed=config.seed).specialist_of(config.task)
+        settings = settings_of(config.task, config.seed)
         horizon_s = config.horizon_s or task_facts(config.task).horizon_s
         max_steps = round(horizon_s * config.rate_hz)
         self._learner = RunLearner.of_run(config.output_dir, base, settings, config.task, max_steps)
@@ -56,9 +62,12 @@ class LearnerNode(GraphNode):
         self._learner.catch_up()
         self._offer(self._learner.offer())
 
-    def _on_recorder(self, msg: RecorderStatus) -> None:
-        if msg.state == RecorderStatus.CLOSED and self._learner.catch_up():
-            self._offer(self._learner.offer())
+    def _on_recorder(self, _: RecorderStatus) -> None:
+        """Learn from what was closed, whatever is told now: a busy learner hears the newest only.
+
+        Weights are offered after each episode, not after all that it is behind by.
+        """
+        self._learner.catch_up(lambda: self._offer(self._learner.offer()))
 
     def _offer(self, offer: Offer) -> None:
         successes, episodes = offer.recent

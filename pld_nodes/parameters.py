@@ -15,6 +15,7 @@ import yaml
 from pld.base_policy.registry import MAKERS, is_weights
 from pld.config import from_mapping
 from pld.errors import ConfigError
+from pld.evaluation.seeds import EVALUATION_BLOCK
 from pld.probing.arbitrator import NEVER
 from pld.probing.horizon import latest_takeover
 from pld.recording.viewing import PREFIX
@@ -91,8 +92,7 @@ class RunParameters:
             raise ConfigError(f"episodes: {self.episodes} is not at least 1")
         if not 0.0 <= self.horizon_s <= 3600.0:
             raise ConfigError(f"horizon_s: {self.horizon_s:g} is not from 0 to 3600")
-        if self.seed < 0:
-            raise ConfigError(f"seed: {self.seed} is negative")
+        self._check_seeds()
         check_namespace(self.namespace)
         if "/" in self.run or self.run in (".", ".."):
             raise ConfigError(f"run: {self.run!r} is not a folder name")
@@ -100,6 +100,17 @@ class RunParameters:
             ipaddress.ip_address(self.robot_ip)
         except ValueError as error:
             raise ConfigError(f"robot_ip: {self.robot_ip!r} is not an IP address") from error
+
+    def _check_seeds(self) -> None:
+        """Episodes begin at starts that there are, and none to learn from at one of evaluations."""
+        if self.seed < 0:
+            raise ConfigError(f"seed: {self.seed} is negative")
+        seeds, aside = range(self.seed, self.seed + self.episodes), EVALUATION_BLOCK
+        if self.mode == "learn" and max(seeds.start, aside.start) < min(seeds.stop, aside.stop):
+            raise ConfigError(
+                f"mode learn would learn from starts of evaluations: seeds {seeds.start} to "
+                f"{seeds.stop - 1}; give seeds below {aside.start}"
+            )
 
     def _check_specialist(self) -> None:
         """Modes with a specialist need one, over a trained base."""

@@ -22,7 +22,7 @@ from pld.errors import ContractError, PldError
 from pld.probing.arbitrator import NEVER
 from pld.residual.actor import ResidualActor, load_actor_over
 from pld.residual.held import HeldResidual
-from pld.rollout_env import sensor_features
+from pld.rollout_env import SENSOR_DIM, sensor_features
 from pld.types import CameraImage, Observation
 from pld_nodes.graph import image_topic
 from pld_nodes.ros import messages
@@ -55,6 +55,7 @@ class ResidualNode(GraphNode):
         self._task = config.task
         base = trained_policy(Path(config.policy), config.task, config.rate_hz)
         self._base_id = base.policy_id
+        self._feature_dim = base.feature_dim + SENSOR_DIM
         self._features = sensor_features(base.encode)
         self._specialist: HeldResidual | None = None
         if config.specialist:
@@ -81,7 +82,7 @@ class ResidualNode(GraphNode):
 
     def _load(self, path: str) -> ResidualActor:
         """The actor in a file; raises ConfigError unless it fits task, base and this code."""
-        return load_actor_over(Path(path), self._task, self._base_id)
+        return load_actor_over(Path(path), self._task, self._base_id, self._feature_dim)
 
     def _on_weights(self, msg: PolicyWeights) -> None:
         """Keep a learner's weights for the next episode; bad ones leave the old ones in use."""

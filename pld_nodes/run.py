@@ -86,8 +86,10 @@ def check_weights(parameters: RunParameters) -> None:
         base = trained_policy(Path(parameters.policy), parameters.task, parameters.rate_hz)
         if parameters.specialist:
             from pld.residual.actor import load_actor_over
+            from pld.rollout_env import SENSOR_DIM
 
-            load_actor_over(Path(parameters.specialist), parameters.task, base.policy_id)
+            features = base.feature_dim + SENSOR_DIM
+            load_actor_over(Path(parameters.specialist), parameters.task, base.policy_id, features)
     if is_weights(parameters.detector):
         from pld.reward.classifier import SuccessClassifier
 

@@ -22,7 +22,8 @@ def summary(
     from dataclasses import asdict
 
     from pld.cli.screen import PlainTable, wide_console
-    from pld.run_folder import success_rows, verdicts
+    from pld.evaluation.seeds import EVALUATION_BLOCK
+    from pld.run_folder import seeds_not_kept_aside, success_rows, verdicts
 
     rows = success_rows(run_dir)
     found = verdicts(run_dir)
@@ -39,6 +40,11 @@ def summary(
         f"{len(found)} episodes closed, a person acted in {helped}, {lost} messages lost, "
         f"bags in {run_dir}/episodes"
     )
+    if learned_from := seeds_not_kept_aside(found):
+        console.print(
+            f"starts with seeds {learned_from[0]} to {learned_from[-1]} may have been learned from; "
+            f"evaluate with seed:={EVALUATION_BLOCK.start} or above"
+        )
     if json_file is not None:
         write_json_atomically(json_file, [asdict(row) for row in rows])
 

@@ -35,7 +35,8 @@ class SftEpisode:
     `images` (T, cameras, px, px, 3) uint8; `proprio` (T, P) float32; `executed` (T, 7) and
     `base` (T, 7) float32 normalised actions; `source` (T,) uint8 of ActionSource.
     `takeover_step` is the first step of the specialist, NO_TAKEOVER when it never acted;
-    `rate_hz` the control rate, 0 in files that do not say it.
+    `rate_hz` the control rate, 0 in files that do not say it. `origin` tells recorded episodes of
+    one name apart; empty where none was recorded.
     """
 
     images: NDArray[np.uint8]
@@ -50,6 +51,7 @@ class SftEpisode:
     success: bool
     takeover_step: int = NO_TAKEOVER
     rate_hz: float = 0.0
+    origin: str = ""
 
     def __post_init__(self) -> None:
         """Refuse arrays of different lengths, of another contract, and not finite numbers."""
@@ -90,7 +92,7 @@ class SftEpisode:
 
 
 ARRAYS = ("images", "proprio", "executed", "base", "source")
-FACTS = ("instruction", "task", "region", "seed", "success", "takeover_step", "rate_hz")
+FACTS = ("instruction", "task", "region", "seed", "success", "takeover_step", "rate_hz", "origin")
 
 
 def write_episode(path: Path, episode: SftEpisode) -> None:
@@ -115,6 +117,11 @@ def read_episode(path: Path) -> SftEpisode:
         raise _broken(path, error) from error
     except ContractError as error:
         raise ConfigError(f"{str(path)!r}: {error}") from error
+
+
+def origin_of(path: Path) -> str:
+    """What an episode's file says of its origin; only the header is read. ConfigError as above."""
+    return str(_header(path).get("origin", ""))
 
 
 def _header(path: Path) -> dict[str, Any]:

@@ -253,7 +253,7 @@ def _running_step(episode: Episode, t_ns: int, step: int, *, answered: bool) -> 
         episode, starved=starved, starved_total=episode.starved_total + int(not answered)
     )
     if starved > episode.plan.starvation_s * episode.plan.rate_hz:
-        return end(episode, t_ns, Outcome.FAILURE, "base_policy_silent")
+        return end(episode, t_ns, Outcome.UNLABELLED, "base_policy_silent")
     if step - episode.first_step - episode.paused >= episode.plan.horizon_steps:
         return end(episode, t_ns, Outcome.FAILURE, "horizon")
     return episode

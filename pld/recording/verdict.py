@@ -7,6 +7,7 @@ labels are appended beside it (see `labels`).
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -61,6 +62,13 @@ class Verdict:
     parameters: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     checkpoints: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this recording from another of the same name: counts and stamps of its bag."""
+        topics = [(t.name, t.messages, t.first_stamp_ns, t.last_stamp_ns) for t in self.topics]
+        told = repr((self.episode_id, self.messages, topics))
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:

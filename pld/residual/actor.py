@@ -128,13 +128,21 @@ def load_actor(path: Path, task: str | None = None) -> ResidualActor:
     return ResidualActor(_card(path, described), tensors)
 
 
-def load_actor_over(path: Path, task: str, base_policy_id: str) -> ResidualActor:
-    """As `load_actor`; ConfigError also where it was trained over another base policy."""
+def load_actor_over(path: Path, task: str, base_policy_id: str, feature_dim: int) -> ResidualActor:
+    """As `load_actor`; ConfigError also where it was trained over another base policy.
+
+    Or with features other than that base and the sensors give (`feature_dim` of them).
+    """
     actor = load_actor(path, task)
     if actor.card.base_policy_id != base_policy_id:
         raise ConfigError(
             f"{str(path)!r} was trained over {actor.card.base_policy_id}, and the base is "
             f"{base_policy_id}; give the base that it was trained with"
+        )
+    if actor.card.feature_dim != feature_dim:
+        raise ConfigError(
+            f"{str(path)!r} sees {actor.card.feature_dim} features, and here there are "
+            f"{feature_dim}; it is of another version, train it again"
         )
     return actor
 

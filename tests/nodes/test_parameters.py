@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -88,6 +89,13 @@ def test_a_wrong_argument_is_refused_with_value_and_valid_ones(argument: str, wo
     with pytest.raises(ConfigError) as caught:
         parse_arguments(Deployment.SIM, [argument])
     assert words in str(caught.value)
+
+
+def test_nothing_is_learned_from_the_starts_of_evaluations() -> None:
+    words = ["mode:=learn", "policy:=base.safetensors", "rate_hz:=10", "seed:=999999990"]
+    parse_arguments(SIM, [*words, "episodes:=10"])
+    with pytest.raises(ConfigError, match="999999990 to 1000000000; give seeds below 1000000000"):
+        parse_arguments(SIM, [*words, "episodes:=11"])
 
 
 @pytest.mark.parametrize("name", ["pld", "cell_1/pld", "A/_b/c2"])
@@ -231,6 +239,11 @@ def test_weights_that_do_not_fit_are_refused_before_anything_starts(tmp_path: Pa
     check_weights(parse_arguments(SIM, [*words, policy, "rate_hz:=10"]))
     with pytest.raises(ConfigError, match="was trained at 10 Hz and the run is at 20 Hz"):
         check_weights(parse_arguments(SIM, [*words, policy, "rate_hz:=20"]))
+    wider = SimpleNamespace(policy_id=base.policy_id, feature_dim=base.feature_dim + 1)
+    random_specialist(tmp_path / "wider.safetensors", wider)
+    sees_more = [*words[:2], f"specialist:={tmp_path / 'wider.safetensors'}", policy, "rate_hz:=10"]
+    with pytest.raises(ConfigError, match=r"sees \d+ features, and here there are"):
+        check_weights(parse_arguments(SIM, sees_more))
     wrong = f"policy:={tmp_path / 'other.safetensors'}"
     with pytest.raises(ConfigError, match=f"the base is {other.policy_id}"):
         check_weights(parse_arguments(SIM, [*words, wrong, "rate_hz:=10"]))

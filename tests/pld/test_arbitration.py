@@ -124,6 +124,7 @@ def test_a_second_without_base_actions_ends_it_but_one_answer_restarts_the_count
         assert episode.state is EpisodeState.RUNNING
     episode = on_step(episode, 1, 142, ControlMode.HOLDING, answered=False)
     assert episode.termination_reason == "base_policy_silent"
+    assert episode.outcome is Outcome.UNLABELLED, "a hung camera or machine is not the policy"
 
 
 def test_waiting_for_the_operator_counts_for_no_horizon_and_starves_nobody() -> None:

@@ -66,6 +66,7 @@ class Intervened(Stream):
         self.tampered: set[int] = set()
         self.cut_short: set[int] = set()
         self.refused: set[int] = set()
+        self.ended_before_end = 0  # so many steps were acted on before the end was told
         self.commands: list[Command] = []
 
     def whole(self) -> Iterator[RawMessage]:
@@ -74,6 +75,7 @@ class Intervened(Stream):
             yield from self._decided(FIRST + count, source)
         end_ns = (FIRST + len(self._sources)) * NS // 20
         yield self.message(ARM, self._state(end_ns, FIRST + len(self._sources)))
+        end_ns -= self.ended_before_end * NS // 20
         yield self.message(EPISODE, status_cdr(end_ns, "e0", 3, FIRST, 1, "operator_success"))
 
     def _decided(self, step: int, source: ActionSource) -> Iterator[RawMessage]:
@@ -192,6 +194,17 @@ def test_a_step_that_a_hold_cut_short_is_left_out_and_counted_once(tmp_path, lim
     assert found.held_steps == 5
 
 
+def test_what_was_acted_on_at_the_state_that_ended_it_is_no_step_of_the_episode(
+    tmp_path, limits
+) -> None:
+    stream = Intervened(limits, [B] * 9)
+    stream.ended_before_end = 1
+    folder = recorded(tmp_path, stream)
+    found = convert(folder, limits, SPEC)
+    assert (len(found.episode), found.held_steps) == (8, 0)
+    assert read_episode(folder).verdict.steps.steps == 8
+
+
 def test_a_command_that_the_driver_refused_is_no_label(tmp_path, limits) -> None:
     stream = Intervened(limits, SOURCES)
     stream.refused = {FIRST + 1, FIRST + 6, FIRST + 7}
@@ -217,6 +230,30 @@ def test_what_is_no_success_any_more_leaves_the_training_data(tmp_path, limits) 
     append_label(folder, Label("failure", "operator", 1))
     assert [row.result for row in convert_folder(run, data, rules)] == ["failure"]
     assert list(data.iterdir()) == []
+
+
+def named(folder: Path, **parameters: str) -> Path:
+    """The episode as of a run that names its parameters."""
+    verdict = json.loads((folder / VERDICT_NAME).read_text())
+    (folder / VERDICT_NAME).write_text(json.dumps(verdict | {"parameters": parameters}))
+    return folder
+
+
+def test_another_runs_episode_of_the_same_name_is_not_written_over(tmp_path, limits) -> None:
+    data, rules = tmp_path / "data", ROOT / "launch" / "config" / "limits_fr3.yaml"
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    told = {"limits": str(rules), "rate_hz": "20"}
+    named(recorded(mine, Intervened(limits, SOURCES)), **told)
+    folder = named(recorded(other, Intervened(limits, SOURCES[:-1])), **told)
+    assert [row.result for row in convert_folder(mine, data, rules)] == ["converted"]
+    (row,) = convert_folder(other, data, rules)
+    assert (row.result, "another run's episode" in row.problem) == ("refused", True)
+    append_label(folder, Label("failure", "operator", 1))
+    assert [row.result for row in convert_folder(other, data, rules)] == ["refused"]
+    assert len(read_episodes(data)[0]) == 11
+    assert [row.result for row in convert_folder(mine, data, rules)] == ["converted"]
+    (data / "episode-e0.safetensors").write_bytes(b"half")
+    assert [row.result for row in convert_folder(mine, data, rules)] == ["converted"]
 
 
 def test_an_episode_that_cannot_be_read_does_not_keep_the_others_from_training(

@@ -191,6 +191,16 @@ def test_an_episode_relabelled_as_failure_gives_no_frame_of_success(run, tmp_pat
     assert frames_of([copy]).success.sum() == 6
 
 
+def test_an_unlabelled_episode_teaches_nothing(run, tmp_path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    append_label(copy / "episodes" / "e5", Label("unlabelled", "operator", 1))
+    told: list[str] = []
+    frames = frames_of([copy], told.append)
+    assert len(frames) == 4 * (STEPS - UNCLEAR_STEPS) + 3 * STEPS
+    assert told[0].startswith("left out e5: it is unlabelled")
+
+
 def test_an_episode_that_cannot_be_read_is_left_out_and_named(run, tmp_path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)

@@ -55,6 +55,29 @@ def test_robot_time_goes_on_where_a_run_was_resumed(run_dir: Path) -> None:
     assert [p.minutes for p in run_curve(run_dir, 2)] == [3.0, 4.0, 6.0, 7.0]
 
 
+def test_the_night_between_a_run_and_its_resumption_is_no_robot_time(run_dir: Path) -> None:
+    for index in range(4, len(OUTCOMES)):  # the host's clock went on
+        file = run_dir / EPISODES_FOLDER / f"r-{index:05d}" / VERDICT_NAME
+        verdict = json.loads(file.read_text())
+        states = next(t for t in verdict["topics"] if t["name"].endswith("arm/state"))
+        for stamp in ("first_stamp_ns", "last_stamp_ns"):
+            states[stamp] += 600 * MINUTE_NS
+        file.write_text(json.dumps(verdict))
+    assert [p.minutes for p in run_curve(run_dir, 2)] == [3.0, 4.0, 6.0, 7.0]
+
+
+def test_an_evaluation_on_starts_that_training_may_have_seen_says_so(run_dir: Path) -> None:
+    def summary(**said: object) -> str:
+        file = run_dir / EPISODES_FOLDER / "r-00003" / VERDICT_NAME
+        file.write_text(json.dumps(json.loads(file.read_text()) | said))
+        return " ".join(CliRunner().invoke(app, ["summary", str(run_dir)]).output.split())
+
+    warning = "starts with seeds 5 to 5 may have been learned from"
+    assert warning in summary(mode="evaluate", deployment="sim", seed=5)
+    assert warning not in summary(deployment="robot")
+    assert warning not in summary(deployment="sim", seed=1_000_000_005)
+
+
 def test_an_episode_in_which_a_person_acted_is_not_the_specialists(run_dir: Path) -> None:
     file = run_dir / EPISODES_FOLDER / "r-00003" / VERDICT_NAME
     helped = json.loads(file.read_text())

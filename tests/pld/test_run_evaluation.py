@@ -63,6 +63,16 @@ def test_a_run_of_another_policy_is_no_comparison(tmp_path: Path, monkeypatch) -
     assert compared(tmp_path, monkeypatch, evaluation("y"), evaluation("y")).agrees
 
 
+def test_a_run_in_which_base_and_specialist_take_turns_is_no_evaluation(
+    tmp_path: Path, monkeypatch
+) -> None:
+    write_json_atomically(tmp_path / PARAMETERS_NAME, {"mode": "probe"})
+    with pytest.raises(ConfigError, match="mode:=probe"):
+        compared(tmp_path, monkeypatch, evaluation("y"), evaluation("y"))
+    write_json_atomically(tmp_path / PARAMETERS_NAME, {"mode": "evaluate"})
+    assert compared(tmp_path, monkeypatch, evaluation("y"), evaluation("y")).agrees
+
+
 def test_seeds_of_no_evaluation_are_said_with_the_remedy(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "evaluation.json"
     path.write_text(json.dumps(evaluation("y").as_json()))
