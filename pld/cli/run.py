@@ -42,8 +42,8 @@ def summary(
     )
     if learned_from := seeds_not_kept_aside(found):
         console.print(
-            f"starts with seeds {learned_from[0]} to {learned_from[-1]} may have been learned from; "
-            f"evaluate with seed:={EVALUATION_BLOCK.start} or above"
+            f"starts with seeds {learned_from[0]} to {learned_from[-1]} may have been learned "
+            f"from; evaluate with seed:={EVALUATION_BLOCK.start} or above"
         )
     if json_file is not None:
         write_json_atomically(json_file, [asdict(row) for row in rows])
