@@ -239,7 +239,8 @@ class ArbitratorNode(GraphNode):
         return self._episode.state is EpisodeState.RUNNING
 
     def _is_running(self) -> bool:
-        return self._runs() and self._guard.newest_step >= self._episode.first_step
+        begun = self._guard.newest_step >= self._episode.first_step
+        return self._runs() and begun and not self._episode.is_over
 
     def _describe(self) -> str:
         episode = self._episode

@@ -88,6 +88,8 @@ class Episode:
 
     `halted`: for how many control steps a fault or a latched stop has kept it from beginning. Steps
     and not robot time, which stands still while the connection to the robot is lost.
+    `is_judged`: a success detector has spoken of it. `last_step`: the horizon ended with this step,
+    on which nobody acts any more and the detector has the last word; -1 before.
     """
 
     plan: EpisodePlan
@@ -101,6 +103,8 @@ class Episode:
     paused: int = 0
     halted: int = 0
     successes: int = 0
+    is_judged: bool = False
+    last_step: int = -1
     outcome: Outcome = Outcome.UNLABELLED
     termination_reason: str = ""
     finished: bool = False
@@ -116,6 +120,11 @@ class Episode:
         """Steps of this episode before the specialist takes over, or NEVER."""
         latest = self.plan.latest_takeover
         return NEVER if latest == NEVER else takeover_of_seed(self.seed, latest)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the horizon has ended, and only the detector's word on it is awaited."""
+        return self.last_step >= 0
 
     @property
     def episode_id(self) -> str:
@@ -254,9 +263,11 @@ def _running_step(episode: Episode, t_ns: int, step: int, *, answered: bool) -> 
     )
     if starved > episode.plan.starvation_s * episode.plan.rate_hz:
         return end(episode, t_ns, Outcome.UNLABELLED, "base_policy_silent")
-    if step - episode.first_step - episode.paused >= episode.plan.horizon_steps:
-        return end(episode, t_ns, Outcome.FAILURE, "horizon")
-    return episode
+    if step - episode.first_step - episode.paused < episode.plan.horizon_steps:
+        return episode
+    if episode.is_judged and not episode.is_over:
+        return replace(episode, last_step=step)
+    return end(episode, t_ns, Outcome.FAILURE, "horizon")
 
 
 def _paused_step(episode: Episode, t_ns: int) -> Episode:
@@ -272,7 +283,9 @@ def on_reward(episode: Episode, t_ns: int, step: int, *, success: bool) -> Episo
     if episode.state is not EpisodeState.RUNNING or step < episode.first_step:
         return episode
     successes = episode.successes + 1 if success else 0
-    episode = replace(episode, successes=successes)
+    episode = replace(episode, successes=successes, is_judged=True)
     if successes >= episode.plan.success_steps:
         return end(episode, t_ns, Outcome.SUCCESS, "success")
+    if episode.is_over and step >= episode.last_step:
+        return end(episode, t_ns, Outcome.FAILURE, "horizon")
     return episode

@@ -113,6 +113,37 @@ def test_a_limit_truncates_before_the_horizon_and_never_after(limit_steps, lasts
     assert (steps, episode.termination_reason) == (lasts, "horizon")
 
 
+def at_its_horizon(successes: int) -> tuple[Episode, int]:
+    """An episode of 20 steps on which a detector has spoken, `successes` of its last words good."""
+    episode = running()
+    last = episode.first_step + PLAN.horizon_steps
+    for step in range(episode.first_step + 1, last + 1):
+        episode = on_step(episode, step, step, ControlMode.TRACKING, answered=True)
+        if step < last:
+            episode = on_reward(episode, step, step, success=step >= last - successes)
+    assert (episode.state, episode.is_over) == (EpisodeState.RUNNING, True)
+    return episode, last
+
+
+@pytest.mark.parametrize(
+    ("successes", "word", "reason"),
+    [(2, True, "success"), (2, False, "horizon"), (1, True, "horizon")],
+)
+def test_the_detector_has_the_last_word_on_the_last_action(successes, word, reason) -> None:
+    episode, last = at_its_horizon(successes)
+    late = on_reward(episode, last, last - 1, success=False)
+    assert late.state is EpisodeState.RUNNING, "a word on an earlier step is not the last"
+    judged = on_reward(episode, last, last, success=word)
+    assert (judged.state, judged.termination_reason) == (EpisodeState.ENDED, reason)
+    assert (judged.outcome is Outcome.SUCCESS) is (reason == "success")
+
+
+def test_a_detector_that_says_nothing_to_the_last_action_is_not_waited_for() -> None:
+    episode, last = at_its_horizon(2)
+    ended = on_step(episode, last + 1, last + 1, ControlMode.HOLDING, answered=True)
+    assert (ended.outcome, ended.termination_reason) == (Outcome.FAILURE, "horizon")
+
+
 def test_a_second_without_base_actions_ends_it_but_one_answer_restarts_the_count() -> None:
     plan = replace(PLAN, horizon_s=100.0)
     episode = running(plan)
