@@ -44,24 +44,14 @@ def test_labelled_episodes_with_a_takeover_count_over_robot_time(run_dir: Path) 
     assert [p.minutes for p in points] == [3.0, 4.0, 6.0, 7.0]
 
 
-def test_robot_time_goes_on_where_a_run_was_resumed(run_dir: Path) -> None:
-    for index in range(4, len(OUTCOMES)):  # the twin's clock began anew
+@pytest.mark.parametrize("minutes", [-4, 600], ids=["the twin's began anew", "the host's went on"])
+def test_robot_time_goes_on_where_a_run_was_resumed(run_dir: Path, minutes: int) -> None:
+    for index in range(4, len(OUTCOMES)):
         file = run_dir / EPISODES_FOLDER / f"r-{index:05d}" / VERDICT_NAME
         verdict = json.loads(file.read_text())
         states = next(t for t in verdict["topics"] if t["name"].endswith("arm/state"))
         for stamp in ("first_stamp_ns", "last_stamp_ns"):
-            states[stamp] -= 4 * MINUTE_NS
-        file.write_text(json.dumps(verdict))
-    assert [p.minutes for p in run_curve(run_dir, 2)] == [3.0, 4.0, 6.0, 7.0]
-
-
-def test_the_night_between_a_run_and_its_resumption_is_no_robot_time(run_dir: Path) -> None:
-    for index in range(4, len(OUTCOMES)):  # the host's clock went on
-        file = run_dir / EPISODES_FOLDER / f"r-{index:05d}" / VERDICT_NAME
-        verdict = json.loads(file.read_text())
-        states = next(t for t in verdict["topics"] if t["name"].endswith("arm/state"))
-        for stamp in ("first_stamp_ns", "last_stamp_ns"):
-            states[stamp] += 600 * MINUTE_NS
+            states[stamp] += minutes * MINUTE_NS
         file.write_text(json.dumps(verdict))
     assert [p.minutes for p in run_curve(run_dir, 2)] == [3.0, 4.0, 6.0, 7.0]
 

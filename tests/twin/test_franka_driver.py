@@ -199,6 +199,11 @@ def test_a_scene_that_starts_in_the_hand_is_grasped_and_let_go_at_the_next_reset
         assert arm.reset().gripper_width_m > 0.07
 
 
+def goes_home_fast(state: ArmState) -> bool:
+    """Whether the arm has risen and is in full motion."""
+    return bool(np.linalg.norm(state.O_dP_EE[:3]) > 0.05 and state.O_T_EE.p_m[2] > 0.16)
+
+
 def settled_m(arm: FrankaArm, steps: int) -> np.ndarray:
     """Widths [m] told at each of `steps` control steps."""
     return np.array([arm.wait_step().gripper_width_m for _ in range(steps)])
@@ -263,7 +268,7 @@ def test_an_arm_that_will_not_brake_is_stopped_by_the_robot_and_says_so(
 
     def stop_when_fast(state: ArmState) -> None:
         at.append(state)
-        if float(np.linalg.norm(state.O_dP_EE[:3])) > 0.05 and state.O_T_EE.p_m[2] > 0.16:
+        if goes_home_fast(state):
             monkeypatch.setattr(arm._link, "brake", fails)
             arm.abort("operator_stop")
 
@@ -287,7 +292,7 @@ def test_an_arm_that_does_not_come_to_rest_after_a_stop_is_a_fault(
 
     def stop_when_fast(state: ArmState) -> None:
         at.append(state)
-        if float(np.linalg.norm(state.O_dP_EE[:3])) > 0.05 and state.O_T_EE.p_m[2] > 0.16:
+        if goes_home_fast(state):
             monkeypatch.setattr(arm._link, "brake", lambda: None)
             arm.abort("operator_stop")
             if fault:
@@ -473,7 +478,7 @@ def test_a_reset_stopped_on_its_way_home_brakes_holds_and_may_be_asked_again(
 
     def stop_when_fast(state: ArmState) -> None:
         way.append(state)
-        if float(np.linalg.norm(state.O_dP_EE[:3])) > 0.05 and state.O_T_EE.p_m[2] > 0.16:
+        if goes_home_fast(state):
             arm.abort("operator_stop")
 
     with pytest.raises(AbortedError, match="operator_stop"):
@@ -499,7 +504,7 @@ def test_a_fault_found_during_a_reset_stops_the_arm_there(arm: FrankaArm) -> Non
 
     def find_a_stranger(state: ArmState) -> None:
         at.append(state)
-        if float(np.linalg.norm(state.O_dP_EE[:3])) > 0.05 and state.O_T_EE.p_m[2] > 0.16:
+        if goes_home_fast(state):
             arm.latch("foreign_command", "a second publisher")
 
     with pytest.raises(RobotError, match="foreign_command"):
