@@ -121,9 +121,10 @@ class CameraNode(GraphNode):
         """Diagnostics once a second; ends the process when the camera is beyond recovery."""
         health, recovery, now_ns = self._capture.health, self._capture.recovery, self._graph_ns()
         images_before, dropped_before, t_before_ns = self._reported
-        self._reported = (health.images, health.dropped, now_ns)
+        new = health.images - self._repetitions.count
+        self._reported = (new, health.dropped, now_ns)
         elapsed_s = (now_ns - t_before_ns) / 1e9
-        rate_hz = (health.images - images_before) / elapsed_s if elapsed_s > 0 else 0.0
+        rate_hz = (new - images_before) / elapsed_s if elapsed_s > 0 else 0.0
         streaming = recovery.state == CameraState.STREAMING
         slow = rate_hz < 0.9 * EXPECTED_HZ and elapsed_s > 0
         lossy = health.dropped > dropped_before

@@ -122,7 +122,7 @@ def start(
     def read() -> None:
         assert popen.stdout is not None
         for line in popen.stdout:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # ValueError: a terminal of ASCII
                 say(row.name, line.rstrip("\n"))
             with contextlib.suppress(OSError), (log_dir / f"{row.name}.log").open("a") as log:
                 log.write(line)

@@ -49,10 +49,8 @@ def check_for_real_arm(parameters: RunParameters) -> None:
     driver = load_yaml(Path(resolve(parameters.arm_config)), FrankaConfig)
     if driver == load_yaml(share_path(TWIN_ARM), FrankaConfig):
         raise _needs_twin("arm_config", parameters.arm_config)
-    for path in parameters.calibration_files:
-        if load_calibration(Path(resolve(path))).serial.startswith(TWIN_SERIAL):
-            raise _needs_twin("calibrations", path)
     _check_serials(parameters)
+    _check_calibrations(parameters)
 
 
 def _check_serials(parameters: RunParameters) -> None:
@@ -64,6 +62,31 @@ def _check_serials(parameters: RunParameters) -> None:
                 f"{camera}_serial is {serial or 'empty'}; `pld camera list` prints the serial "
                 f"numbers, then add {camera}_serial:=NUMBER"
             )
+    serials = [getattr(parameters, f"{camera}_serial") for camera in CAMERAS]
+    if len(set(serials)) < len(serials):
+        raise ConfigError(f"{serials[0]} is the serial of both cameras; give each its own")
+
+
+def _check_calibrations(parameters: RunParameters) -> None:
+    """Each file must be of a camera of this run, and each camera have one file at most."""
+    seen: dict[str, str] = {}
+    for path in parameters.calibration_files:
+        told = load_calibration(Path(resolve(path)))
+        if told.serial.startswith(TWIN_SERIAL):
+            raise _needs_twin("calibrations", path)
+        serial = getattr(parameters, f"{told.camera}_serial")
+        if told.serial != serial:
+            raise ConfigError(
+                f"calibrations: {path!r} is of {told.camera} {told.serial}, and "
+                f"{told.camera}_serial is {serial}; give the file of that camera, or swap the "
+                "serials"
+            )
+        if told.camera in seen:
+            raise ConfigError(
+                f"calibrations: {path!r} and {seen[told.camera]!r} are both of {told.camera}; "
+                "give one"
+            )
+        seen[told.camera] = path
 
 
 def _needs_twin(name: str, value: str) -> ConfigError:

@@ -247,5 +247,6 @@ def close_open_episodes(run_dir: Path) -> None:
 
 def _make_twin_dir() -> Path:
     """A private folder for the twin's page, frames and socket."""
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(tempfile.mkdtemp(prefix="pld-", dir=base if base and Path(base).is_dir() else None))
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    usable = Path(base).is_dir() and os.access(base, os.W_OK | os.X_OK) if base else False
+    return Path(tempfile.mkdtemp(prefix="pld-", dir=base if usable else None))

@@ -21,7 +21,9 @@ from pld_nodes.processes import Child, start
 
 POLL_S = 0.01
 STARTUP_S = 60.0
-GRACE_S = {"recorder_node": 20.0}
+GRACE_S = {"recorder_node": 20.0, "learner_node": 60.0}
+"""A bag is closed and a checkpoint written; everybody else has 5 s."""
+ENDED_WELL = (0, -signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 STOP_ORDER = (
     ("arbitrator_node", "vla_node", "reward_node"),
     ("recorder_node",),
@@ -31,6 +33,11 @@ STOP_ORDER = (
 READY_FILES = {"twin": "twin.sock"}
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a polite end, and a terminal that is gone end a run alike."""
+
+
+def _is_ignored(number: signal.Signals) -> bool:
+    """Whether whoever started this asked that a lost terminal ends nothing (nohup)."""
+    return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 
 class RunFailedError(PldError):
@@ -54,13 +61,17 @@ class Supervisor:
     stop_requested: bool = False
 
     def run(self) -> int:
-        """Run to the end; 0 when the run finished, 130 when interrupted, else RunFailedError."""
+        """Run to the end; 0 when the run finished, 130 when interrupted, else RunFailedError.
+
+        1 when it finished and somebody failed while ending.
+        """
         (self.run_dir / "logs").mkdir(parents=True, exist_ok=True)
         remove_stale_segments()
-        previous = {number: signal.signal(number, self._interrupt) for number in ENDING}
+        previous = {n: signal.signal(n, self._interrupt) for n in ENDING if not _is_ignored(n)}
         try:
             self._start_all()
-            return self._watch()
+            code = self._watch()
+            return 1 if self.stop() and code == 0 else code
         finally:
             self.stop()
             for number, handler in previous.items():
@@ -119,13 +130,20 @@ class Supervisor:
             if child.name == "franka_node":
                 child.ask(signal.SIGUSR1)
 
-    def stop(self) -> None:
-        """Stop everybody: SIGINT, then SIGTERM, then SIGKILL; sources of motion first."""
+    def stop(self) -> list[str]:
+        """Stop everybody: SIGINT, then SIGTERM, then SIGKILL; sources of motion first.
+
+        Returns the names of those that did not end well, and says how.
+        """
         by_name = {child.name: child for child in self.children}
         for group in STOP_ORDER:
             self._stop_group([by_name.pop(name) for name in group if name in by_name])
         self._stop_group(list(by_name.values()))
+        failed = [c for c in self.children if c.popen.returncode not in ENDED_WELL]
+        for child in failed:
+            self.say("pld", f"{child.name} did not end well ({child.exit_words()})")
         self.children.clear()
+        return [child.name for child in failed]
 
     def _stop_group(self, group: list[Child]) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):

@@ -26,6 +26,8 @@ from pld.geometry import normalised
 from pld.types import Intrinsics, Pose
 
 PARENTS = ("O", "EE")
+MOUNTED = {"third_person": "O", "wrist": "EE"}
+"""What each camera stands on, and so what its pose is told in."""
 DISTORTION_MODEL = "plumb_bob"
 CALIBRATION_TYPES = {"eye_in_hand": "EE", "eye_on_base": "O"}
 FRAMES = {
@@ -90,6 +92,14 @@ class CameraCalibration:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a calibration."""
+        if self.camera not in MOUNTED:
+            raise ConfigError.unknown("camera", self.camera, MOUNTED)
+        if (parent := MOUNTED[self.camera]) != self.pose.parent:
+            kind = next(k for k, v in CALIBRATION_TYPES.items() if v == parent)
+            raise ConfigError(
+                f"parent: {self.pose.parent!r}; camera {self.camera} is calibrated in {parent!r} "
+                f"({kind}): give the file of the other camera"
+            )
         check_intrinsics(self.intrinsics, where=self.camera)
         try:
             datetime.date.fromisoformat(self.date)

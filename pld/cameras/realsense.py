@@ -208,7 +208,7 @@ class RealSenseCamera:
         present = ", ".join(c.serial for c in list_cameras(self._context)) or "none"
         raise CameraError(
             f"no camera with serial number {self.config.serial!r}; present: {present}; check the "
-            "cable, or set the serial parameter"
+            "cable, or give the number of another"
         )
 
     def _check_link(self, device: Any) -> None:
@@ -216,8 +216,8 @@ class RealSenseCamera:
         link = device.get_info(descriptor) if device.supports(descriptor) else ""
         if link.startswith("2") and not self.config.allow_usb2:
             raise CameraError(
-                f"camera {self.config.serial} fell back to USB {link}; use a USB 3 port and cable, "
-                "replug it, or set allow_usb2"
+                f"camera {self.config.serial} fell back to USB {link}; use a USB 3 port and cable "
+                "and replug it"
             )
 
     def _use_global_time(self, rs: Any) -> None:

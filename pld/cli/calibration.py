@@ -11,6 +11,7 @@ import typer
 from pld.cli.options import JsonOption, writable
 from pld.errors import ConfigError
 from pld.files import write_json_atomically
+from pld.types import Intrinsics
 
 app = typer.Typer(help="Camera calibration files and boards.", no_args_is_help=True)
 
@@ -69,20 +70,22 @@ def check(
     json_file: JsonOption = None,
 ) -> None:
     """Read calibration files and say what is in them; a fault names the file and the field."""
-    from rich.console import Console
-
     from pld.calibration.files import load_calibration
-    from pld.cli.screen import PlainTable
+    from pld.cli.screen import PlainTable, wide_console
 
     read = {str(path): load_calibration(path) for path in paths}
     if json_file is not None:
         write_json_atomically(json_file, {p: dataclasses.asdict(c) for p, c in read.items()})
-    table = PlainTable("file", "camera", "serial", "pose in", "p_m", "residual", "date", "method")
+    columns = ("file", "camera", "serial", "pose in", "p_m", "image", "residual", "date", "method")
+    table = PlainTable(*columns)
     for path, c in read.items():
         position = " ".join(f"{v:.4f}" for v in c.pose.p_m)
         residual = f"{c.residual_m * 1000:.2f} mm, {c.residual_rad * 57.29578:.2f} deg"
-        table.add_row(path, c.camera, c.serial, c.pose.parent, position, residual, c.date, c.method)
-    Console().print(table)
+        i = c.intrinsics
+        image = f"{i.width_px} x {i.height_px} px, f {i.fx:.1f} {i.fy:.1f}"
+        where = (c.camera, c.serial, c.pose.parent, position)
+        table.add_row(path, *where, image, residual, c.date, c.method)
+    wide_console().print(table)
 
 
 @app.command("import")
@@ -112,6 +115,7 @@ def import_files(
     if not serial.isalnum():
         raise ConfigError(f"serial: {serial!r} is no serial number; `pld camera list` prints them")
     _, intrinsics = load_camera_info(camera_info)
+    _check_size(intrinsics, camera_info)
     calibration = CameraCalibration(
         camera,
         serial,
@@ -125,3 +129,15 @@ def import_files(
     path = folder / f"{camera}_{serial}.yaml"
     save_calibration(path, calibration)
     print(path)
+
+
+def _check_size(intrinsics: Intrinsics, path: Path) -> None:
+    """Intrinsics of another image size are those of another camera mode; raises ConfigError."""
+    from pld.contract import IMAGE_HEIGHT_PX, IMAGE_WIDTH_PX
+
+    size = (intrinsics.width_px, intrinsics.height_px)
+    if size != (IMAGE_WIDTH_PX, IMAGE_HEIGHT_PX):
+        raise ConfigError(
+            f"{str(path)!r} is of {size[0]} x {size[1]} px; the cameras run at {IMAGE_WIDTH_PX} x "
+            f"{IMAGE_HEIGHT_PX}: calibrate at that size"
+        )

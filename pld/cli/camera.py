@@ -1,4 +1,4 @@
-"""`pld camera`: which cameras are there, and one picture of each."""
+"""`pld camera`: which cameras are there."""
 
 from __future__ import annotations
 

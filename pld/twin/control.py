@@ -80,8 +80,8 @@ class ControlServer:
         except (ValueError, AttributeError, KeyError, TypeError):
             valid = ", ".join(self._handlers)
             return _refused(f'not a request: {line[:80]!r}; send {{"op": one of {valid}}}')
-        if operation not in self._handlers:
-            return _refused(str(ConfigError.unknown("op", operation, self._handlers)))
+        if not isinstance(operation, str) or operation not in self._handlers:
+            return _refused(str(ConfigError.unknown("op", str(operation), self._handlers)))
         try:
             return {"ok": True, **self._handlers[operation](**request)}
         except (ConfigError, TypeError, ValueError) as error:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pld.base_policy.registry import make_policy
+from pld.calibration.files import load_calibration, save_calibration
 from pld.contract import ActionSpec
 from pld.errors import ConfigError, RobotError
 from pld_nodes.graph import Deployment
@@ -46,6 +48,7 @@ def test_a_whole_set_of_parameters_gets_as_far_as_the_arm(tmp_path: Path) -> Non
         ("calibrations:=calibration/twin_wrist.yaml", "twin_wrist.yaml' needs the twin; give"),
         ("third_person_serial:=", "third_person_serial is empty; `pld camera list`"),
         ("wrist_serial:=TWIN-WRIST", "wrist_serial is TWIN-WRIST; `pld camera list`"),
+        ("wrist_serial:=1", "1 is the serial of both cameras"),
     ],
 )
 def test_what_needs_the_twin_is_refused_with_the_remedy(
@@ -55,6 +58,29 @@ def test_what_needs_the_twin_is_refused_with_the_remedy(
         check(Deployment.ROBOT, *WHOLE, f"output_dir:={tmp_path}", argument)
     assert words in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def rig(folder: Path, serials: dict[str, str]) -> dict[str, str]:
+    """The twin's calibrations as those of cameras with other serials."""
+    paths = {}
+    for camera, serial in serials.items():
+        told = load_calibration(ROOT / "calibration" / f"twin_{camera}.yaml")
+        paths[camera] = str(folder / f"{camera}_{serial}.yaml")
+        save_calibration(Path(paths[camera]), replace(told, serial=serial))
+    return paths
+
+
+def test_calibrations_must_be_those_of_the_cameras_that_are_there(tmp_path: Path) -> None:
+    mine = rig(tmp_path, {"third_person": "1", "wrist": "2"})
+    other = rig(tmp_path, {"third_person": "2", "wrist": "1"})
+    output = f"output_dir:={tmp_path}"
+    both = f"calibrations:={mine['third_person']},{mine['wrist']}"
+    with pytest.raises(RobotError, match="no arm answers"):
+        check(Deployment.ROBOT, *WHOLE, output, both)
+    with pytest.raises(ConfigError, match="is of third_person 2, and third_person_serial is 1"):
+        check(Deployment.ROBOT, *WHOLE, output, f"calibrations:={other['third_person']}")
+    with pytest.raises(ConfigError, match="are both of wrist"):
+        check(Deployment.ROBOT, *WHOLE, output, f"calibrations:={mine['wrist']},{mine['wrist']}")
 
 
 @pytest.mark.parametrize("policy", [p for p in POLICIES if p not in (WEIGHTS, "still")])

@@ -98,6 +98,47 @@ def test_ctrl_c_and_a_lost_terminal_end_a_run_in_order(
     assert note == {"reason": "shutdown", "how": "interrupted"}
 
 
+def test_a_run_that_nohup_started_outlives_its_terminal(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run = supervisor(tmp_path, {"a": SLEEP, "b": [sys.executable, "-c", "pass"]}, "b")
+        original = run._watch
+
+        def watch() -> int:
+            os.kill(os.getpid(), signal.SIGHUP)
+            return original()
+
+        run._watch = watch
+        assert run.run() == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_run_in_which_somebody_fails_while_ending_says_so(tmp_path: Path) -> None:
+    fails = (
+        "import signal, sys, time; signal.signal(signal.SIGINT, lambda *_: sys.exit(7)); "
+        "print('up', flush=True); time.sleep(600)"
+    )
+    waits = [sys.executable, "-c", "import time; time.sleep(1.5)"]
+    run = supervisor(tmp_path, {"recorder_node": [sys.executable, "-c", fails], "b": waits}, "b")
+    heard: list[tuple[str, str]] = []
+    run.say = lambda name, line: heard.append((name, line))
+    assert run.run() == 1
+    assert ("pld", "recorder_node did not end well (exit 7)") in heard
+
+
+def test_a_line_that_a_terminal_cannot_show_is_in_the_log_all_the_same(tmp_path: Path) -> None:
+    def plain(name: str, line: str) -> None:
+        line.encode("ascii")
+
+    word = [sys.executable, "-c", "print('5 \u00b0'); print('then')"]
+    child = start(row("a"), word, tmp_path, plain)
+    assert child.wait(10.0)
+    child.reader.join(10.0)
+    assert (tmp_path / "a.log").read_text().splitlines() == ["5 \u00b0", "then"]
+
+
 def test_a_process_that_ignores_being_asked_is_made_to_stop(tmp_path: Path, monkeypatch) -> None:
     from pld_nodes import supervisor as module
 
@@ -112,7 +153,7 @@ def test_a_process_that_ignores_being_asked_is_made_to_stop(tmp_path: Path, monk
         return original()
 
     run._watch = watch
-    assert run.run() == 0
+    assert run.run() == 1, "it was killed in its work"
     assert all(gone(pid) for pid in pids)
 
 

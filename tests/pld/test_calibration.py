@@ -11,6 +11,7 @@ import pytest
 import yaml
 from PIL import Image as Picture
 from scipy.spatial.transform import Rotation
+from typer.testing import CliRunner
 
 from pld.calibration.board import Board, draw_board, find_board, write_png
 from pld.calibration.files import (
@@ -24,6 +25,7 @@ from pld.calibration.files import (
     save_hand_eye,
 )
 from pld.calibration.hand_eye import solve_hand_eye
+from pld.cli.calibration import app
 from pld.errors import ConfigError
 from pld.geometry import compose, matrix_from_pose, pose_from_matrix
 from pld.types import Intrinsics, Pose
@@ -273,3 +275,24 @@ def test_the_board_is_found_where_it_was_put() -> None:
 
 def test_no_board_in_sight_is_none() -> None:
     assert find_board(np.full((240, 424, 3), 90, np.uint8), Board(), INTRINSICS) is None
+
+
+def test_a_camera_is_calibrated_in_what_it_stands_on() -> None:
+    with pytest.raises(ConfigError, match=r"'EE'; camera third_person is calibrated in 'O'"):
+        dataclasses.replace(CALIBRATION, camera="third_person")
+    with pytest.raises(ConfigError, match="unknown camera 'banana'; valid: third_person, wrist"):
+        dataclasses.replace(CALIBRATION, camera="banana")
+
+
+def test_intrinsics_of_another_image_size_are_not_imported(tmp_path: Path) -> None:
+    info, hand_eye = tmp_path / "info.yaml", tmp_path / "wrist.calib"
+    save_hand_eye(hand_eye, "wrist", POSE)
+    words = ["import", "wrist", str(info), str(hand_eye), "--serial", "123", "--residual-mm", "1"]
+    words += ["--date", "2025-01-31", "--residual-deg", "0.1", "--folder", str(tmp_path)]
+    save_camera_info(info, "wrist", dataclasses.replace(INTRINSICS, width_px=1280, height_px=720))
+    refused = CliRunner().invoke(app, words)
+    assert "is of 1280 x 720 px; the cameras run at 424 x 240" in str(refused.exception)
+    save_camera_info(info, "wrist", INTRINSICS)
+    assert CliRunner().invoke(app, words).exit_code == 0
+    printed = CliRunner().invoke(app, ["check", str(tmp_path / "wrist_123.yaml")]).output
+    assert "424 x 240 px, f 308.5 309.2" in printed

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from pld.twin.scene import build_model
 from pld.twin.tasks import task_named
 from pld.types import Array
+from pld_nodes.ros.messages import EE_FRAME
 
 URDF = Path(__file__).resolve().parents[2] / "urdf" / "pld_fr3.urdf"
 
@@ -39,6 +40,13 @@ def forward(joints: dict[str, ET.Element], angles: dict[str, float], link: str) 
     return forward(joints, angles, str(parent)) @ step
 
 
+def test_no_frame_that_the_driver_publishes_has_a_parent_here() -> None:
+    root = ET.parse(URDF).getroot()  # noqa: S314 - our own file
+    children = [child.get("link") for child in root.iter("child")]
+    assert EE_FRAME not in children
+    assert not any(str(child).endswith("_optical_frame") for child in children)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_end_effector_is_where_the_twin_has_it(seed: int) -> None:
     root = ET.parse(URDF).getroot()  # noqa: S314 - our own file
@@ -55,6 +63,6 @@ def test_the_end_effector_is_where_the_twin_has_it(seed: int) -> None:
     data = mujoco.MjData(model)
     data.qpos[:7] = list(angles.values())
     mujoco.mj_forward(model, data)
-    found = forward(joints, angles, "fr3_hand_tcp")
+    found = forward(joints, angles, "fr3_hand_tcp_nominal")
     np.testing.assert_allclose(found[:3, 3], data.site("ee").xpos, atol=1e-6)
     np.testing.assert_allclose(found[:3, :3], data.site("ee").xmat.reshape(3, 3), atol=1e-6)
