@@ -22,7 +22,7 @@ from pld_nodes.processes import Child, start
 POLL_S = 0.01
 STARTUP_S = 60.0
 GRACE_S = {"recorder_node": 20.0, "learner_node": 60.0}
-"""A bag is closed and a checkpoint written; everybody else has 5 s."""
+"""Who writes a bag or a checkpoint to its end; everybody else has 5 s."""
 ENDED_WELL = (0, -signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 STOP_ORDER = (
     ("arbitrator_node", "vla_node", "reward_node"),
@@ -63,7 +63,7 @@ class Supervisor:
     def run(self) -> int:
         """Run to the end; 0 when the run finished, 130 when interrupted, else RunFailedError.
 
-        1 when it finished and somebody failed while ending.
+        1 when it finished and somebody failed to write to the end.
         """
         (self.run_dir / "logs").mkdir(parents=True, exist_ok=True)
         remove_stale_segments()
@@ -133,7 +133,7 @@ class Supervisor:
     def stop(self) -> list[str]:
         """Stop everybody: SIGINT, then SIGTERM, then SIGKILL; sources of motion first.
 
-        Returns the names of those that did not end well, and says how.
+        Says who did not end well, and returns the names of those that had something to write.
         """
         by_name = {child.name: child for child in self.children}
         for group in STOP_ORDER:
@@ -143,7 +143,7 @@ class Supervisor:
         for child in failed:
             self.say("pld", f"{child.name} did not end well ({child.exit_words()})")
         self.children.clear()
-        return [child.name for child in failed]
+        return [child.name for child in failed if child.name in GRACE_S]
 
     def _stop_group(self, group: list[Child]) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
