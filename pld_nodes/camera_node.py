@@ -21,7 +21,7 @@ from pld.contract import CAMERAS, IMAGE_HEIGHT_PX, IMAGE_WIDTH_PX
 from pld.errors import ConfigError
 from pld.twin.link import TwinLink
 from pld.twin.realsense import TwinCamera
-from pld.types import CameraImage, Intrinsics
+from pld.types import CameraImage, Intrinsics, Pose
 from pld_nodes.ros import images
 from pld_nodes.ros.node import EXIT_FAILED, GraphNode, run_node
 
@@ -63,6 +63,7 @@ class CameraNode(GraphNode):
         self._color = self.publisher(f"{base}/color/image_raw")
         self._info = self.publisher(f"{base}/color/camera_info")
         self._depth = self.publisher(f"{base}/depth/image_rect_raw")
+        self._depth_info = self.publisher(f"{base}/depth/camera_info")
         self._twin: TwinCamera | None = None
         self._link: TwinLink | None = None
         if settings.twin_dir:
@@ -78,7 +79,7 @@ class CameraNode(GraphNode):
 
     def _make_capture(self) -> Capture:
         settings = self._settings
-        camera = RealSenseCamera(
+        camera = self._camera = RealSenseCamera(
             RealSenseConfig(
                 settings.serial,
                 IMAGE_WIDTH_PX,
@@ -107,10 +108,12 @@ class CameraNode(GraphNode):
             self._confirm(image.t_ns)
             return
         self._color.publish(images.color_to_msg(image, camera))
-        self._info.publish(images.camera_info(image.t_ns, camera, intrinsics))
-        depth = images.depth_to_msg(image, camera)
-        if depth is not None:
+        self._info.publish(images.camera_info(image.t_ns, images.color_frame(camera), intrinsics))
+        depth, seen_by = images.depth_to_msg(image, camera), self._camera.depth_intrinsics
+        if depth is not None and seen_by is not None:
             self._depth.publish(depth)
+            frame = images.depth_frame(camera)
+            self._depth_info.publish(images.camera_info(image.t_ns, frame, seen_by))
         self._confirm(image.t_ns)
 
     def _confirm(self, t_ns: int) -> None:
@@ -144,6 +147,7 @@ class CameraNode(GraphNode):
             dropped=health.dropped,
             repeated=self._repetitions.count,
             reconnects=recovery.losses,
+            color_T_depth=_told(self._camera.color_T_depth),
         )
         if recovery.state == CameraState.FAILED or not self._thread.is_alive():
             sys.stderr.write(f"error: {recovery.reason or 'the capture thread ended'}\n")
@@ -156,6 +160,11 @@ class CameraNode(GraphNode):
         self._confirm(0)
         if self._twin is not None:
             self._twin.close()
+
+
+def _told(pose: Pose | None) -> str:
+    """A pose as x y z qx qy qz qw [m]; empty where there is none."""
+    return "" if pose is None else " ".join(f"{v + 0.0:.7g}" for v in (*pose.p_m, *pose.q_xyzw))
 
 
 def main() -> None:

@@ -83,7 +83,6 @@ MODES = ("collect", "evaluate", "probe", "learn")
 STREAM = Qos(5)
 COMMAND = Qos(1, deadline_s=2.0)  # the driver's own watchdogs come first
 LATCHED = Qos(1, latched=True)
-TF_STATIC = Qos(1, latched=True)
 EVERY_NODE = "every node"
 ARBITRATOR = ("arbitrator_node",)
 # Nodes that work at every control step while nobody waits for an answer.
@@ -124,6 +123,7 @@ def _camera_topics(camera: str) -> tuple[Topic, ...]:
         Topic(image_topic(camera), image, node, SEEING, (), STREAM, 100.0),
         Topic(info_topic(camera), info, node, ("safety_node",), (), STREAM),
         Topic(f"{base}/depth/image_rect_raw", image, node, (), (), STREAM),
+        Topic(f"{base}/depth/camera_info", info, node, (), (), STREAM),
     )
 
 
@@ -197,7 +197,7 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic("joint_states", "sensor_msgs/msg/JointState", "franka_node", (), (), STREAM),
     Topic("/tf", "tf2_msgs/msg/TFMessage", "franka_node", (), (), STREAM),
-    Topic("/tf_static", "tf2_msgs/msg/TFMessage", "franka_node", (), (), TF_STATIC),
+    Topic("/tf_static", "tf2_msgs/msg/TFMessage", "franka_node", (), (), LATCHED),
     Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", EVERY_NODE),
     *(_heartbeat(node) for node in BEATING),
 )

@@ -52,11 +52,11 @@ def _image(t_ns: int, frame_id: str, encoding: str, pixels: NDArray[np.generic])
     return msg
 
 
-def camera_info(t_ns: int, camera: str, intrinsics: Intrinsics) -> CameraInfo:
-    """Intrinsics of the colour image, plumb_bob, unrectified."""
+def camera_info(t_ns: int, frame_id: str, intrinsics: Intrinsics) -> CameraInfo:
+    """Intrinsics of the image in the optical frame `frame_id`, plumb_bob, unrectified."""
     k = intrinsics.matrix()
     return CameraInfo(
-        header=header(t_ns, color_frame(camera)),
+        header=header(t_ns, frame_id),
         height=intrinsics.height_px,
         width=intrinsics.width_px,
         distortion_model="plumb_bob",

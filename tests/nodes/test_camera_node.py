@@ -70,12 +70,14 @@ class Probe:
         self.color: list[Image] = []
         self.depth: list[Image] = []
         self.info: list[CameraInfo] = []
+        self.depth_info: list[CameraInfo] = []
         self.status: dict[str, str] = {}
         base, qos = "camera/wrist", qos_profile(STREAM)
         subscribe = self._node.create_subscription
         self.images = subscribe(Image, f"{base}/color/image_raw", self.color.append, qos)
         subscribe(Image, f"{base}/depth/image_rect_raw", self.depth.append, qos)
         subscribe(CameraInfo, f"{base}/color/camera_info", self.info.append, qos)
+        subscribe(CameraInfo, f"{base}/depth/camera_info", self.depth_info.append, qos)
         subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
@@ -163,7 +165,7 @@ def test_every_image_of_two_seconds_arrives_once_with_its_depth_and_intrinsics(
         twin.advance()
         probe.until(twin.confirmed)
     expected = [n * PERIOD_NS for n in range(first, first + 61)]
-    topics = (probe.color, probe.depth, probe.info)
+    topics = (probe.color, probe.depth, probe.info, probe.depth_info)
     probe.until(lambda: all(nanoseconds(m[-1].header.stamp) == expected[-1] for m in topics))
     for received in topics:
         stamps = [nanoseconds(m.header.stamp) for m in received]
@@ -175,12 +177,15 @@ def test_every_image_of_two_seconds_arrives_once_with_its_depth_and_intrinsics(
     assert (depth.encoding, depth.step) == ("16UC1", 848)
     assert set(np.frombuffer(depth.data, np.uint16)) == {twin.number}
     assert color.header.frame_id == info.header.frame_id == "wrist_color_optical_frame"
-    assert depth.header.frame_id == "wrist_depth_optical_frame"
+    depth_frames = {depth.header.frame_id, probe.depth_info[-1].header.frame_id}
+    assert depth_frames == {"wrist_depth_optical_frame"}
+    np.testing.assert_allclose(probe.depth_info[-1].k, info.k)
     np.testing.assert_allclose(info.k, [308.5, 0, 211.5, 0, 308.25, 119.5, 0, 0, 1])
     assert list(info.p[:3]) == [308.5, 0.0, 211.5]
 
     probe.until(lambda: int(probe.status.get("images", 0)) >= twin.number - 1)
     assert probe.status["message"] == "streaming"
+    assert probe.status["color_T_depth"] == "0 0 0 0 0 0 1"
     assert probe.status["dropped"] == "0"
     assert probe.status["reconnects"] == "0"
     node.send_signal(signal.SIGINT)
