@@ -27,6 +27,8 @@ from pld.recording.verdict import load_verdict
 from pld.safety.limits import SafetyLimits, load_limits
 from pld.types import ActionSource, ArmState, BaseAction, Choice, Command, EpisodeState
 
+KEPT_ASIDE = "kept aside"
+
 
 @dataclass(frozen=True)
 class Converted:
@@ -140,7 +142,7 @@ def _row(folder: Path, output: Path, limits: Path | None) -> ConversionRow:
     if counted != "success":
         return ConversionRow(folder.name, counted)
     if verdict.seed in EVALUATION_BLOCK:
-        return ConversionRow(folder.name, "kept aside", problem="begins at an evaluation's start")
+        return ConversionRow(folder.name, KEPT_ASIDE, problem="begins at an evaluation's start")
     try:
         converted = convert(folder, *rules_of(folder, limits))
     except PldError as error:

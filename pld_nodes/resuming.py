@@ -1,7 +1,8 @@
 """`resume:=RUN`: a run that ended early goes on with its own parameters and its next episode.
 
 What a run asks for is fixed when it begins (parameters.json); a resumed run may only be told to
-record more episodes, and where it runs. Its recorded episodes are never touched.
+record more episodes, and where and with which cameras it runs. Its recorded episodes are never
+touched.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from pld.errors import ConfigError
 from pld.recording.bag import EPISODES_FOLDER
 from pld.recording.run_files import PARAMETERS_NAME
 
-CHANGEABLE = ("episodes", "output_dir", "robot_ip", "third_person_serial", "wrist_serial")
+CHANGEABLE = (
+    "episodes",
+    "output_dir",
+    "robot_ip",
+    "third_person_serial",
+    "wrist_serial",
+    "calibrations",
+)
 
 
 def resumed_values(said: Mapping[str, Any], deployment: str, default_dir: str) -> dict[str, Any]:

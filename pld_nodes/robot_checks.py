@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pld.base_policy.registry import is_weights
+from pld.base_policy.registry import TWIN_ONLY
 from pld.calibration.files import load_calibration
 from pld.config import load_yaml
 from pld.contract import CAMERAS
@@ -25,7 +25,6 @@ REMEDY = {
     "calibrations": "calibrations:=FILE,FILE of your cameras",
 }
 TWIN_VALUES = {"detector": "twin", "scene": "service", "realtime": "ignore"}
-STILL = "still"
 TWIN_ARM = "launch/config/arm_twin.yaml"
 TWIN_SERIAL = "TWIN-"
 
@@ -41,7 +40,7 @@ def check_robot_named(limits: SafetyLimits, path: str) -> None:
 
 def check_for_real_arm(parameters: RunParameters) -> None:
     """Refuse what needs the twin; raises ConfigError that names the remedy."""
-    if not is_weights(parameters.policy) and parameters.policy != STILL:
+    if parameters.policy in TWIN_ONLY:
         raise _needs_twin("policy", parameters.policy)
     for name, value in TWIN_VALUES.items():
         if getattr(parameters, name) == value:

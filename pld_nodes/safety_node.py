@@ -112,7 +112,8 @@ class SafetyNode(GraphNode):
         if not known:
             self._note("foreign_choice", present=True)
         elif self._arm is None or msg.step == self._arm.step + 1:
-            self._early = EarlyAnswer(int(msg.step), msg)
+            if msg.step != self._early.step:  # the first answer to a step counts
+                self._early = EarlyAnswer(int(msg.step), msg)
         else:
             self._answer(msg)
 

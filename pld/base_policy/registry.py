@@ -24,6 +24,8 @@ MAKERS: dict[str, Callable[[str, TruthSource, ActionSpec], BasePolicy]] = {
     "press": lambda task, truth, spec: PressPolicy(),
     "still": lambda task, truth, spec: StillPolicy(),
 }
+TWIN_ONLY = frozenset({"scripted", "expert", "sweep", "press"})
+"""Those that ask the simulator where things are, or know its table: no run on a real arm."""
 
 
 def is_weights(name: str) -> bool:

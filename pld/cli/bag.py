@@ -139,7 +139,7 @@ def convert(
 
     Ends with 0, or with 3 when a success could not be taken over. Bags are only read.
     """
-    from pld.conversion import convert_folder
+    from pld.conversion import KEPT_ASIDE, convert_folder
 
     rows = convert_folder(folder, output, limits)
     table = PlainTable("episode", "steps", "held", "specialist's", "result")
@@ -150,7 +150,8 @@ def convert(
     taken = sum(row.result == "converted" for row in rows)
     console.print(f"{taken} of {len(rows)} episodes in {output}")
     _write_json(json_file, [dataclasses.asdict(row) for row in rows])
-    raise typer.Exit(EXIT_PROBLEM if any(row.problem for row in rows) else 0)
+    problems = [row for row in rows if row.problem and row.result != KEPT_ASIDE]
+    raise typer.Exit(EXIT_PROBLEM if problems else 0)
 
 
 def _episode_table(episodes: list[EpisodeInfo]) -> PlainTable:

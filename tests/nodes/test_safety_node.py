@@ -193,6 +193,17 @@ def test_a_modest_choice_becomes_a_command(beside: Beside) -> None:
     assert list(command.executed_action) == pytest.approx(MODEST)
 
 
+def test_of_two_answers_that_overtook_their_state_the_first_counts(beside: Beside) -> None:
+    beside.turn()
+    coming = beside.state.step + 1
+    beside.choose(step=coming)
+    beside.choose((-0.2, *MODEST[1:]), step=coming)
+    beside.wait(lambda: False, 0.3)  # both have come before the state
+    beside.tell_state()
+    assert beside.wait(lambda: beside.commands[-1].step == coming)
+    assert list(beside.commands[-1].executed_action) == pytest.approx(MODEST)
+
+
 def test_a_missing_choice_holds_and_the_next_choice_goes_on(beside: Beside) -> None:
     beside.turn()
     seen = len(beside.commands)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from pld import parity
+from pld.cli.bag import app
 from pld.contract import ActionSpec
 from pld.conversion import convert, convert_folder
 from pld.distill.episodes import read_episodes
@@ -226,6 +228,8 @@ def test_what_is_no_success_any_more_leaves_the_training_data(tmp_path, limits) 
     start = verdict | {"parameters": named, "seed": 1_000_000_007}
     (folder / VERDICT_NAME).write_text(json.dumps(start))
     assert [row.result for row in convert_folder(run, data, rules)] == ["kept aside"]
+    words = ["convert", str(run), "--output", str(data)]
+    assert CliRunner().invoke(app, words).exit_code == 0, "nothing is wrong with it"
     assert list(data.iterdir()) == []
     append_label(folder, Label("failure", "operator", 1))
     assert [row.result for row in convert_folder(run, data, rules)] == ["failure"]

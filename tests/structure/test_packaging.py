@@ -21,7 +21,7 @@ INTERFACES = ROOT / "ros2_ws" / "src"
 NODE_FILES = sorted((ROOT / "pld_nodes").glob("*_node.py"))
 ROS_OF_A_LAB_MACHINE = {
     "builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "launch", "launch_ros",
-    "lifecycle_msgs", "pld_interfaces", "rcl_interfaces", "rclpy", "sensor_msgs", "std_msgs",
+    "pld_interfaces", "rcl_interfaces", "rclpy", "sensor_msgs", "std_msgs",
     "std_srvs", "tf2_msgs",
 }  # fmt: skip
 PIN = r"([\w.-]+)==([\w.]+)(?: ; python_version ([<>]=?) \"3\.(\d+)\")?"
