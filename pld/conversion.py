@@ -179,13 +179,14 @@ def policy_steps(recorded: Episode, first_step: int) -> tuple[list[PolicyStep], 
     action, and is one of the others. The state at which the episode ended is an observation without
     an action, also where somebody acted on it before the end was told.
     """
-    ended_ns = [u.value.t_ns for u in recorded.updates if u.value.state is EpisodeState.ENDED][:1]
+    ends = (u.value.t_ns for u in recorded.updates if u.value.state is EpisodeState.ENDED)
+    ended_ns = next(ends, None)
     arms = {a.value.step: a.value for a in recorded.arm_states}
     bases = {b.value.step: b.value for b in recorded.base_actions}
     choices = {c.value.step: c.value for c in recorded.choices}
     acted = [s for s, c in choices.items() if c.source is not ActionSource.HOLD]
-    if ended_ns:
-        acted = [s for s in acted if s in arms and arms[s].t_ns < ended_ns[0]]
+    if ended_ns is not None:
+        acted = [s for s in acted if s in arms and arms[s].t_ns < ended_ns]
     idle = {c.value.step for c in recorded.commands if c.value.hold} | _refused(recorded)
     whole, running = [], 0
     for step, command in {c.value.step: c.value for c in recorded.commands}.items():

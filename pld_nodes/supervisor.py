@@ -71,12 +71,12 @@ class Supervisor:
         try:
             self._start_all()
             code = self._watch()
-            return 1 if self.stop() and code == 0 else code
         finally:
-            self.stop()
+            failed = self.stop()
             for number, handler in previous.items():
                 signal.signal(number, handler)
             remove_stale_segments()
+        return 1 if failed and code == 0 else code
 
     def _interrupt(self, *_: object) -> None:
         self.stop_requested = True

@@ -95,10 +95,9 @@ class CameraCalibration:
         if self.camera not in MOUNTED:
             raise ConfigError.unknown("camera", self.camera, MOUNTED)
         if (parent := MOUNTED[self.camera]) != self.pose.parent:
-            kind = next(k for k, v in CALIBRATION_TYPES.items() if v == parent)
             raise ConfigError(
                 f"parent: {self.pose.parent!r}; camera {self.camera} is calibrated in {parent!r} "
-                f"({kind}): give the file of the other camera"
+                f"({_calibration_type(parent)}): give the file of the other camera"
             )
         check_intrinsics(self.intrinsics, where=self.camera)
         try:
@@ -198,13 +197,12 @@ def load_hand_eye(path: Path) -> CameraPose:
 
 def save_hand_eye(path: Path, camera: str, pose: CameraPose) -> None:
     """Write the camera's pose for easy_handeye2's publisher."""
-    kind = next(k for k, parent in CALIBRATION_TYPES.items() if parent == pose.parent)
     _save(
         path,
         {
             "parameters": {
                 "name": camera,
-                "calibration_type": kind,
+                "calibration_type": _calibration_type(pose.parent),
                 "robot_base_frame": "base",
                 "robot_effector_frame": "fr3_hand_tcp",
                 "tracking_base_frame": f"{camera}_color_optical_frame",
@@ -219,6 +217,11 @@ def save_hand_eye(path: Path, camera: str, pose: CameraPose) -> None:
             },
         },
     )
+
+
+def _calibration_type(parent: str) -> str:
+    """What easy_handeye2 calls a camera whose pose is told in `parent`."""
+    return next(kind for kind, known in CALIBRATION_TYPES.items() if known == parent)
 
 
 class _Fields:

@@ -95,7 +95,8 @@ class FrankaArm(ConnectedArm):
         """After a stop or fault: wait until the arm has braked; hold there unless faulty."""
         try:
             if not self._has_braked(link):
-                self._stop_at_once("motion_ended", "moves on after a stop")
+                self.latch("motion_ended", "moves on after a stop")
+                self._stop_at_once()
             with self._lock:
                 if self._link is link and not self.fault:
                     self._start_tracking()

@@ -213,12 +213,11 @@ class TrackingArm:
             self._link.brake()
         except (Ended, Lost) as error:
             self._latch_from(error)
-            self._stop_at_once(error.names[0], "the arm did not brake")
+            self._stop_at_once()
 
-    def _stop_at_once(self, name: str, detail: str) -> None:
-        """Where braking fails: the robot itself ends what moves it, and the fault stays."""
+    def _stop_at_once(self) -> None:
+        """Where braking fails: the robot itself ends what moves it."""
         with self._lock:
-            self._latch((name,), detail)
             try:
                 if self._link is not None:
                     self._link.stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -204,6 +204,24 @@ def goes_home_fast(state: ArmState) -> bool:
     return bool(np.linalg.norm(state.O_dP_EE[:3]) > 0.05 and state.O_T_EE.p_m[2] > 0.16)
 
 
+def stopped_on_the_way(
+    arm: FrankaArm, stop: Callable[[], None], error: type[RobotError], words: str
+) -> list[ArmState]:
+    """Send the arm home from afar and `stop` it in full motion; the states until it gave up."""
+    arm.reset()
+    drive(arm, 30, towards(np.array([0.60, 0.15, 0.20])))
+    way: list[ArmState] = []
+
+    def look(state: ArmState) -> None:
+        way.append(state)
+        if goes_home_fast(state):
+            stop()
+
+    with pytest.raises(error, match=words):
+        arm.reset(on_state=look)
+    return way
+
+
 def settled_m(arm: FrankaArm, steps: int) -> np.ndarray:
     """Widths [m] told at each of `steps` control steps."""
     return np.array([arm.wait_step().gripper_width_m for _ in range(steps)])
@@ -258,22 +276,14 @@ def test_a_held_step_lets_the_fingers_end_what_they_do(arm: FrankaArm) -> None:
 def test_an_arm_that_will_not_brake_is_stopped_by_the_robot_and_says_so(
     arm: FrankaArm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arm.reset()
-    drive(arm, 30, towards(np.array([0.60, 0.15, 0.20])))
-
     def fails() -> None:
         raise Ended((), "the motion was refused")
 
-    at: list[ArmState] = []
+    def stop() -> None:
+        monkeypatch.setattr(arm._link, "brake", fails)
+        arm.abort("operator_stop")
 
-    def stop_when_fast(state: ArmState) -> None:
-        at.append(state)
-        if goes_home_fast(state):
-            monkeypatch.setattr(arm._link, "brake", fails)
-            arm.abort("operator_stop")
-
-    with pytest.raises(RobotError, match="motion_ended"):
-        arm.reset(on_state=stop_when_fast)
+    at = stopped_on_the_way(arm, stop, RobotError, "motion_ended")
     states = [arm.wait_step() for _ in range(20)]
     assert states[-1].errors == ("motion_ended",)
     assert np.linalg.norm(states[-1].O_T_EE.p_m - at[-1].O_T_EE.p_m) < 0.03
@@ -286,21 +296,14 @@ def test_an_arm_that_will_not_brake_is_stopped_by_the_robot_and_says_so(
 def test_an_arm_that_does_not_come_to_rest_after_a_stop_is_a_fault(
     arm: FrankaArm, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    arm.reset()
-    drive(arm, 30, towards(np.array([0.60, 0.15, 0.20])))
-    at: list[ArmState] = []
-
-    def stop_when_fast(state: ArmState) -> None:
-        at.append(state)
-        if goes_home_fast(state):
-            monkeypatch.setattr(arm._link, "brake", lambda: None)
-            arm.abort("operator_stop")
-            if fault:
-                arm.latch(fault, "beside it")
+    def stop() -> None:
+        monkeypatch.setattr(arm._link, "brake", lambda: None)
+        arm.abort("operator_stop")
+        if fault:
+            arm.latch(fault, "beside it")
 
     monkeypatch.setattr(franka, "BRAKE_NS", 200_000_000)
-    with pytest.raises(RobotError, match=fault or "operator_stop"):
-        arm.reset(on_state=stop_when_fast)
+    at = stopped_on_the_way(arm, stop, RobotError, fault or "operator_stop")
     states = [arm.wait_step() for _ in range(20)]
     assert states[-1].errors == ((fault, "motion_ended") if fault else ("motion_ended",))
     assert np.linalg.norm(states[-1].O_T_EE.p_m - at[-1].O_T_EE.p_m) < 0.10
@@ -472,17 +475,7 @@ def test_an_unknown_gripper_mode_lists_the_valid_ones(arm: FrankaArm) -> None:
 def test_a_reset_stopped_on_its_way_home_brakes_holds_and_may_be_asked_again(
     arm: FrankaArm,
 ) -> None:
-    arm.reset()
-    drive(arm, 30, towards(np.array([0.60, 0.15, 0.20])))
-    way: list[ArmState] = []
-
-    def stop_when_fast(state: ArmState) -> None:
-        way.append(state)
-        if goes_home_fast(state):
-            arm.abort("operator_stop")
-
-    with pytest.raises(AbortedError, match="operator_stop"):
-        arm.reset(on_state=stop_when_fast)
+    way = stopped_on_the_way(arm, lambda: arm.abort("operator_stop"), AbortedError, "operator_stop")
     held = arm.wait_step()
     assert held.control_mode is ControlMode.HOLDING
     assert arm.fault == ()
@@ -498,17 +491,10 @@ def test_a_reset_stopped_on_its_way_home_brakes_holds_and_may_be_asked_again(
 
 
 def test_a_fault_found_during_a_reset_stops_the_arm_there(arm: FrankaArm) -> None:
-    arm.reset()
-    drive(arm, 30, towards(np.array([0.60, 0.15, 0.20])))
-    at: list[ArmState] = []
+    def find_a_stranger() -> None:
+        arm.latch("foreign_command", "a second publisher")
 
-    def find_a_stranger(state: ArmState) -> None:
-        at.append(state)
-        if goes_home_fast(state):
-            arm.latch("foreign_command", "a second publisher")
-
-    with pytest.raises(RobotError, match="foreign_command"):
-        arm.reset(on_state=find_a_stranger)
+    at = stopped_on_the_way(arm, find_a_stranger, RobotError, "foreign_command")
     assert arm.recover().control_mode is ControlMode.HOLDING, "at once: it rests already"
     states = [arm.wait_step() for _ in range(20)]
     assert np.linalg.norm(states[-1].O_T_EE.p_m - at[-1].O_T_EE.p_m) < 0.03

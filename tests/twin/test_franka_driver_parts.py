@@ -225,11 +225,17 @@ def gripper_of(hand: SlowHand) -> Gripper:
     return Gripper(hand, hand.width, open_width_m=0.08, speed_m_s=0.05, force_n=40.0)
 
 
-def test_of_many_gripper_commands_the_latest_wins_and_none_blocks() -> None:
-    hand = SlowHand()
+def closing(hand: SlowHand) -> Gripper:
+    """A gripper whose fingers have begun to close."""
     gripper = gripper_of(hand)
     gripper.command(-1.0)
     assert hand.started.acquire(timeout=10.0)
+    return gripper
+
+
+def test_of_many_gripper_commands_the_latest_wins_and_none_blocks() -> None:
+    hand = SlowHand()
+    gripper = closing(hand)
     for wish in (1.0, -1.0, 0.1, 1.0, -1.0, -0.1, 1.0):
         gripper.command(wish)
     assert gripper.commanded == 1.0
@@ -244,9 +250,7 @@ def test_of_many_gripper_commands_the_latest_wins_and_none_blocks() -> None:
 
 def test_a_stopped_hand_rests_until_it_is_told_anew() -> None:
     hand = SlowHand()
-    gripper = gripper_of(hand)
-    gripper.command(-1.0)
-    assert hand.started.acquire(timeout=10.0)
+    gripper = closing(hand)
     gripper.stop()
     gripper.wait(10.0)
     assert (hand.done, hand.stops, gripper.commanded) == ([], 1, -1.0)
@@ -274,9 +278,7 @@ def test_a_hand_that_rests_is_not_stopped_and_keeps_what_it_holds() -> None:
 
 def test_closing_ends_a_motion_under_way() -> None:
     hand = SlowHand()
-    gripper = gripper_of(hand)
-    gripper.command(-1.0)
-    assert hand.started.acquire(timeout=10.0)
+    gripper = closing(hand)
     gripper.close()
     assert (hand.done, hand.stops) == ([], 1)
     assert not any(thread.is_alive() for thread in gripper._threads)
@@ -299,9 +301,7 @@ class DeafHand(SlowHand):
 @pytest.mark.parametrize(("refusals", "failed"), [(2, False), (1000, True)])
 def test_a_hand_that_cannot_be_stopped_has_failed(refusals: int, failed: bool) -> None:
     hand = DeafHand(refusals)
-    gripper = gripper_of(hand)
-    gripper.command(-1.0)
-    assert hand.started.acquire(timeout=10.0)
+    gripper = closing(hand)
     gripper.stop()
     if failed:
         with pytest.raises(RobotError, match="the stop failed"):
@@ -325,9 +325,7 @@ class EarlyStopHand(SlowHand):
 
 def test_a_stop_that_came_before_the_motion_is_said_again() -> None:
     hand = EarlyStopHand()
-    gripper = gripper_of(hand)
-    gripper.command(-1.0)
-    assert hand.started.acquire(timeout=10.0)
+    gripper = closing(hand)
     gripper.stop()
     gripper.wait(5.0)
     assert (hand.done, hand.stops) == ([], 2)
@@ -349,9 +347,7 @@ class LateStopHand(SlowHand):
 
 def test_no_motion_begins_while_a_stop_is_under_way() -> None:
     hand = LateStopHand()
-    gripper = gripper_of(hand)
-    gripper.command(-1.0)
-    assert hand.started.acquire(timeout=10.0)
+    gripper = closing(hand)
     gripper.command(1.0)
     while not hand.stops:
         time.sleep(0.001)
