@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 PASSING = ("UDP receive", "connection got interrupted")
@@ -25,6 +26,20 @@ def error_names(errors: Any) -> tuple[str, ...]:
     """Names of the errors that a franky Errors object says are there."""
     names = [name for name in dir(type(errors)) if not name.startswith("_")]
     return tuple(name for name in names if getattr(errors, name) is True)
+
+
+def failures(franky: ModuleType) -> tuple[type[BaseException], ...]:
+    """What the client raises when the robot refuses, ends a motion or is gone."""
+    return (
+        franky.ControlException,
+        franky.CommandException,
+        franky.NetworkException,
+        franky.InvalidOperationException,
+        franky.InvalidMotionTypeException,
+        franky.ProtocolException,
+        franky.TorqueSignalTimeoutException,
+        RuntimeError,
+    )
 
 
 def is_passing(error: BaseException) -> bool:

@@ -14,12 +14,14 @@ import numpy as np
 from pld.errors import MissingPackageError, RobotError
 from pld.robots.braking import resting_place
 from pld.robots.franka_config import FrankaConfig
-from pld.robots.franky_errors import Ended, Lost, error_names, is_passing
+from pld.robots.franky_errors import Ended, Lost, error_names, failures, is_passing
 from pld.robots.reach import probe, unreachable
 from pld.types import Array, Pose
 
 CLEAR_ATTEMPTS = 3
 CLEAR_WAIT_S = 0.5
+STOP_WAIT_S = 2.0
+"""Twice what libfranka waits for a robot that says nothing before it gives the connection up."""
 BRAKING_FACTOR = 0.5
 """Of franky's limits, which are those of an FER: at most the 10 rad/s^2 that an FR3 permits."""
 
@@ -114,7 +116,7 @@ class FrankyLink:
         """The robot's state now; raises Lost."""
         try:
             state = self._robot.state
-        except self._failures() as error:
+        except failures(self._franky) as error:
             raise Lost(str(error)) from error
         pose, dq = state.O_T_EE, np.asarray(state.dq)
         jacobian = self._model.zero_jacobian(self._franky.Frame.EndEffector, state)
@@ -193,10 +195,15 @@ class FrankyLink:
         self._move_joints(bounded, factor)
 
     def stop(self) -> None:
-        """The robot ends what moves it, at once (franka::Robot::stop); raises Ended or Lost."""
+        """The robot ends what moves it, at once (franka::Robot::stop); raises Ended, or Lost.
+
+        Lost too when the motion goes on after STOP_WAIT_S: nothing more can be done from here.
+        """
         with self._calling():
             self._robot.stop()
-            self._robot.join_motion()  # raises: the motion was ended
+            if self._robot.join_motion(STOP_WAIT_S):  # raises Ended: the motion was ended
+                return
+        raise Lost(f"the robot did not end its motion within {STOP_WAIT_S:g} s of a stop")
 
     def _move_joints(self, q_rad: Iterable[float], factor: float) -> None:
         """Start moving to `q_rad` (7,) within `factor` of the joints' limits, from any motion."""
@@ -219,7 +226,7 @@ class FrankyLink:
         """Names of the errors that the robot has now; raises Lost."""
         try:
             return error_names(self._robot.state.current_errors)
-        except self._failures() as error:
+        except failures(self._franky) as error:
             raise Lost(str(error)) from error
 
     def check_time_runs(self) -> None:
@@ -249,21 +256,8 @@ class FrankyLink:
         """Translate what the client raises."""
         try:
             yield
-        except self._failures() as error:
+        except failures(self._franky) as error:
             raise self._translated(error) from error
-
-    def _failures(self) -> tuple[type[BaseException], ...]:
-        franky = self._franky
-        return (
-            franky.ControlException,
-            franky.CommandException,
-            franky.NetworkException,
-            franky.InvalidOperationException,
-            franky.InvalidMotionTypeException,
-            franky.ProtocolException,
-            franky.TorqueSignalTimeoutException,
-            RuntimeError,
-        )
 
     def _translated(self, error: BaseException) -> Ended | Lost:
         """What `error` means for the arm.
@@ -280,7 +274,7 @@ class FrankyLink:
         """Ended with the robot's errors, or Lost when it no longer tells them."""
         try:
             return Ended(self._error_names(), detail)
-        except self._failures() as error:
+        except failures(self._franky) as error:
             return Lost(str(error))
 
     def _error_names(self) -> tuple[str, ...]:

@@ -58,6 +58,25 @@ def test_a_failure_that_libfranka_did_not_expect_is_a_lost_connection() -> None:
     assert isinstance(link._translated(RuntimeError("Net Exception")), Lost)
 
 
+class MovingOn:
+    """A client whose motion no stop ends."""
+
+    model = None
+
+    def stop(self) -> None:
+        return
+
+    def join_motion(self, timeout: float | None = None) -> bool:
+        assert timeout is not None, "the driver would wait without end"
+        return False
+
+
+def test_a_motion_that_goes_on_after_a_stop_is_not_waited_for_without_end() -> None:
+    link = FrankyLink(franky, MovingOn(), FrankaConfig())
+    with pytest.raises(Lost, match="did not end its motion within 2 s"):
+        link.stop()
+
+
 def test_a_robot_that_stays_silent_is_asked_three_times_and_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
