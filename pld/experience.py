@@ -19,7 +19,7 @@ from pld.conversion import PolicyStep, policy_steps, step_images
 from pld.errors import ContractError
 from pld.evaluation.seeds import EVALUATION_BLOCK
 from pld.probing.arbitrator import NEVER
-from pld.probing.episode import ROBOT_FAULT
+from pld.probing.halts import ROBOT_FAULT
 from pld.recording.labels import outcome
 from pld.recording.reader import read_episode
 from pld.residual.episode import Episode, discounted_returns

@@ -8,7 +8,6 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from pld_interfaces.msg import (
     ArmState,
     BaseAction,
-    EpisodeStatus,
     PolicyWeights,
     RecorderStatus,
     ResidualAction,
@@ -22,11 +21,11 @@ from pld.errors import ConfigError
 from pld.probing.answers import Answers
 from pld.probing.arbitrator import NEVER, Offers, choose
 from pld.probing.episode import Episode, Want, begin, end, gave_up, on_done, on_reward, on_step
+from pld.probing.halts import Halts
 from pld.probing.horizon import latest_takeover
 from pld.probing.resumption import Resumption
-from pld.safety.failsafe import is_stopped, reset_withheld_by
+from pld.safety.failsafe import is_stopped, is_withheld, reset_withheld_by
 from pld.safety.watchdog import StepGuard
-from pld.tasks import task_facts
 from pld.types import ControlMode, EpisodeState, Outcome
 from pld_nodes.errands import PREPARING, Errands, Replies
 from pld_nodes.graph import MODES
@@ -47,7 +46,6 @@ class ArbitratorNode(GraphNode):
         self._config = config = self.config(ArbitratorConfig)
         if config.mode not in MODES:
             raise ConfigError.unknown("mode", config.mode, MODES)
-        self._facts = task_facts(config.task)
         self._episode = Episode(make_plan(config))
         self._guard = StepGuard()
         self._answers = Answers()
@@ -79,25 +77,22 @@ class ArbitratorNode(GraphNode):
         self._may_begin = config.mode != "learn"  # then not before the learner said what it wants
         self._recorded = ""
         self._latched: tuple[str, ...] = ()
+        self._withheld = False
         self.create_service(Trigger, "~/scene_ready", self._on_scene_ready)
         self.create_service(Trigger, "~/abort", self._on_abort)
         fail_without_states(self, self._newest_step, self._fail)
 
     def _on_state(self, msg: ArmState) -> None:
         answered = not self._guard.missed_previous()
-        paused = self._override.is_holding or is_stopped(self._latched)
+        halts = self._halts(msg)
         self._arm = msg
         self._guard = self._guard.on_state(msg.step)
-        mode = ControlMode(msg.control_mode)
         if self._episode.index < 0 and self._may_begin:
             self._advance(begin(self._planned(self._episode), self._t_ns))
-        halts = {"paused": paused, "latched": bool(self._latched), "errors": msg.errors}
         self._run_if_recorded()
-        self._advance(
-            on_step(self._episode, self._t_ns, msg.step, mode, answered=answered, **halts)
-        )
+        self._advance(on_step(self._episode, self._t_ns, msg.step, halts, answered=answered))
         withheld = bool(reset_withheld_by(self._latched))
-        self._errands.pursue(self._episode.want, mode, self._episode.seed, withheld=withheld)
+        self._errands.pursue(self._episode.want, halts.mode, self._episode.seed, withheld=withheld)
         if self._episode.want is Want.FINISH:
             if self._episode.failed:
                 self.get_logger().fatal(gave_up(self._episode, self._latched))
@@ -147,7 +142,25 @@ class ArbitratorNode(GraphNode):
         self._resumption = self._resumption.after(choice)
         self._publish_choice(messages.choice_to_msg(choice, self._t_ns, episode.episode_id))
 
+    def _halts(self, arm: ArmState) -> Halts:
+        """What held the arm until `arm` was told."""
+        return Halts(
+            ControlMode(arm.control_mode),
+            arm.errors,
+            paused=self._is_paused,
+            latched=bool(self._latched),
+            withheld=self._withheld and self._override.policy_may_act,
+        )
+
+    @property
+    def _is_paused(self) -> bool:
+        """Whether the arm holds for the operator's sake, or is stopped."""
+        return self._override.is_holding or is_stopped(self._latched)
+
     def _on_reward(self, msg: Reward) -> None:
+        """A word on the episode; not on what is done by hand while the arm waits."""
+        if self._is_paused and not self._override.has_acted:
+            return
         self._advance(on_reward(self._episode, self._t_ns, int(msg.step), success=msg.success))
 
     def _on_recorder(self, msg: RecorderStatus) -> None:
@@ -166,11 +179,12 @@ class ArbitratorNode(GraphNode):
 
     def _run_if_recorded(self) -> None:
         """An episode that is being recorded begins, unless safety holds the arm."""
-        if self._recorded == self._episode.episode_id and not self._latched:
+        held = bool(self._latched) or self._withheld
+        if self._recorded == self._episode.episode_id and not held:
             self._done(Want.RECORD)
 
     def _on_safety(self, msg: SafetyStatus) -> None:
-        self._latched = tuple(msg.latched)
+        self._latched, self._withheld = tuple(msg.latched), is_withheld(msg.active)
 
     def _on_weights(self, msg: PolicyWeights) -> None:
         """A learner's weights say what holds from the next episode on.
@@ -208,10 +222,9 @@ class ArbitratorNode(GraphNode):
         return self._guard.newest_step
 
     def _done(self, want: Want) -> None:
-        step, episode = self._guard.newest_step, self._episode
-        if want is Want.CLOSE_RECORD:
-            episode = self._planned(episode)
-        self._advance(on_done(episode, want, self._t_ns, step))
+        ends = want is Want.CLOSE_RECORD
+        episode = self._planned(self._episode) if ends else self._episode
+        self._advance(on_done(episode, want, self._t_ns, self._guard.newest_step))
 
     def _planned(self, episode: Episode) -> Episode:
         """`episode` with a plan of what holds from the next one on."""
@@ -257,22 +270,9 @@ class ArbitratorNode(GraphNode):
         episode = self._episode
         if episode.want in PREPARING or episode.index < 0:
             return
+        facts = {"task": self._config.task, "mode": self._config.mode}
         self._told.publish(
-            EpisodeStatus(
-                header=messages.header(self._t_ns),
-                episode_id=episode.episode_id,
-                index=episode.index,
-                state=int(episode.state),
-                task=self._config.task,
-                instruction=self._facts.instruction,
-                mode=self._config.mode,
-                seed=episode.seed,
-                region=self._errands.region,
-                first_step=episode.first_step,
-                takeover_step=episode.takeover_step,
-                outcome=int(episode.outcome),
-                termination_reason=episode.termination_reason,
-            )
+            messages.episode_to_msg(episode, self._t_ns, region=self._errands.region, **facts)
         )
 
     def shutdown(self) -> None:

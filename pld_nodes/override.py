@@ -78,6 +78,11 @@ class Override:
         """Whether the arm holds for the operator's sake."""
         return self._handover.control is Control.HOLDING
 
+    @property
+    def has_acted(self) -> bool:
+        """Whether a person has moved the arm in this episode."""
+        return self._handover.takeovers > 0
+
     def is_awaited(self) -> bool:
         """Whether the policy's answer to the newest step waits for a person's word on it.
 

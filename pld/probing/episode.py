@@ -11,23 +11,11 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from pld.probing.arbitrator import NEVER
+from pld.probing.halts import NODE_SILENT, ROBOT_FAULT, Halts
 from pld.probing.horizon import takeover_of_seed
-from pld.types import ControlMode, EpisodeState, Outcome
+from pld.types import EpisodeState, Outcome
 
-ROBOT_FAULT, SAFETY_LATCHED = "robot_fault", "safety_latched"
 OPERATOR_AWAY = "operator_away"
-NOT_THE_POLICYS = frozenset(
-    {
-        "communication_constraints_violation",
-        "driver_failed",
-        "foreign_command",
-        "gripper_lost",
-        "network_lost",
-        "robot_time_stopped",
-        "safety_silent",
-    }
-)
-"""Faults of the arm that no action of a policy brings about."""
 NOTICE_STEPS = 2
 """Steps between the decision to run and the first step, so that everybody has heard of it."""
 
@@ -55,7 +43,8 @@ class EpisodePlan:
     counts those before it too. `limit_steps` truncates an episode before its horizon; 0 does not.
     An arm that holds because the operator said so, or fell silent, or because of a stop,
     waits `away_s` in all; that time is not the policy's. Then the run ends: an arm that somebody
-    stopped does not go home by itself.
+    stopped does not go home by itself. So it does once safety has withheld the arm from the policy
+    for `silent_s` on end, since a node beside it is silent; nor is that time the policy's.
     """
 
     run: str
@@ -69,6 +58,7 @@ class EpisodePlan:
     record_timeout_s: float = 20.0
     starvation_s: float = 1.0
     away_s: float = 120.0
+    silent_s: float = 10.0
     success_steps: int = 3
     grasped_at_start: bool = False
     latest_takeover: int = NEVER
@@ -86,8 +76,10 @@ class EpisodePlan:
 class Episode:
     """The current episode and what it waits for.
 
-    `halted`: for how many control steps a fault or a latched stop has kept it from beginning. Steps
-    and not robot time, which stands still while the connection to the robot is lost.
+    `paused`, `withheld`: control steps that count for no horizon, spent waiting for the operator
+    and for a silent node; `silent`: the latest of the latter, on end.
+    `halted`: for how many control steps a fault or safety has kept it from beginning. Steps and not
+    robot time, which stands still while the connection to the robot is lost.
     `is_judged`: a success detector has spoken of it. `last_step`: the horizon ended with this step,
     on which nobody acts any more and the detector has the last word; -1 before.
     """
@@ -101,6 +93,8 @@ class Episode:
     starved: int = 0
     starved_total: int = 0
     paused: int = 0
+    withheld: int = 0
+    silent: int = 0
     halted: int = 0
     successes: int = 0
     is_judged: bool = False
@@ -172,53 +166,43 @@ def on_done(episode: Episode, want: Want, t_ns: int, step: int) -> Episode:
             first_step=step + NOTICE_STEPS,
         )
     if want is Want.CLOSE_RECORD:
-        away = episode.termination_reason == OPERATOR_AWAY
-        return _give_up(episode, OPERATOR_AWAY) if away else begin(episode, t_ns)
+        reason = episode.termination_reason
+        is_last = reason in (OPERATOR_AWAY, NODE_SILENT)
+        return _give_up(episode, reason) if is_last else begin(episode, t_ns)
     return episode
 
 
-def on_step(
-    episode: Episode,
-    t_ns: int,
-    step: int,
-    mode: ControlMode,
-    *,
-    answered: bool,
-    paused: bool = False,
-    latched: bool = False,
-    errors: Collection[str] = (),
-) -> Episode:
-    """One control step passed; `answered` says whether the step before it had a base action.
+def on_step(episode: Episode, t_ns: int, step: int, halts: Halts, *, answered: bool) -> Episode:
+    """One control step passed; `answered` says whether the step before it had a base action."""
+    if episode.state is EpisodeState.RUNNING:
+        if halts.is_fault:
+            innocent = halts.is_innocent or step <= episode.first_step
+            outcome = Outcome.UNLABELLED if innocent else Outcome.FAILURE
+            return end(episode, t_ns, outcome, ROBOT_FAULT)
+        if halts.paused:
+            return _paused_step(episode, t_ns)
+        if halts.withheld:
+            return _withheld_step(episode, t_ns)
+        return _running_step(episode, t_ns, step, answered=answered)
+    return episode if episode.finished else _waiting_step(episode, t_ns, halts)
 
-    `paused`: on the step before, the arm held for the operator's sake, or was stopped. `latched`:
-    safety holds the arm until the operator clears it; no episode begins meanwhile. `errors` name
-    the arm's faults.
-    """
-    if mode is ControlMode.FAULT and episode.state is EpisodeState.RUNNING:
-        innocent = step <= episode.first_step or (errors and NOT_THE_POLICYS.issuperset(errors))
-        outcome = Outcome.UNLABELLED if innocent else Outcome.FAILURE
-        return end(episode, t_ns, outcome, ROBOT_FAULT)
-    if episode.state is EpisodeState.RESETTING and not episode.finished:
-        if mode is ControlMode.FAULT:  # wherever the arm will be then, it is not at home
+
+def _waiting_step(episode: Episode, t_ns: int, halts: Halts) -> Episode:
+    """A step between two episodes: what is wanted takes its time, but not for ever."""
+    if episode.state is EpisodeState.RESETTING:
+        if halts.is_fault:  # wherever the arm will be then, it is not at home
             episode = replace(episode, want=Want.RESET_ARM)
-        if mode is ControlMode.FAULT or latched:
-            reason = ROBOT_FAULT if mode is ControlMode.FAULT else SAFETY_LATCHED
-            return _await_recovery(episode, reason)
+        if halts.reason:
+            return _await_recovery(episode, halts.reason)
         if episode.halted:
             episode = replace(episode, since_ns=t_ns, halted=0)
-    if episode.state is EpisodeState.RUNNING:
-        if paused:
-            return _paused_step(episode, t_ns)
-        return _running_step(episode, t_ns, step, answered=answered)
-    if episode.want is Want.NOTHING or episode.finished:
+    if episode.want is Want.NOTHING or t_ns - episode.since_ns <= _patience_s(episode) * 1e9:
         return episode
-    if t_ns - episode.since_ns > _patience_s(episode) * 1e9:
-        return _give_up(episode, f"{episode.want.value}_timed_out")
-    return episode
+    return _give_up(episode, f"{episode.want.value}_timed_out")
 
 
 def _await_recovery(episode: Episode, reason: str) -> Episode:
-    """Between episodes a fault waits for the operator, but not for ever."""
+    """Between episodes the run waits for the operator, but not for ever."""
     if episode.halted >= episode.plan.fault_timeout_s * episode.plan.rate_hz:
         return _give_up(episode, reason)
     return replace(episode, halted=episode.halted + 1)
@@ -258,12 +242,12 @@ def _running_step(episode: Episode, t_ns: int, step: int, *, answered: bool) -> 
     if step <= episode.first_step:
         return episode
     starved = 0 if answered else episode.starved + 1
-    episode = replace(
-        episode, starved=starved, starved_total=episode.starved_total + int(not answered)
-    )
+    starved_total = episode.starved_total + int(not answered)
+    episode = replace(episode, starved=starved, starved_total=starved_total, silent=0)
     if starved > episode.plan.starvation_s * episode.plan.rate_hz:
         return end(episode, t_ns, Outcome.UNLABELLED, "base_policy_silent")
-    if step - episode.first_step - episode.paused < episode.plan.horizon_steps:
+    acted = step - episode.first_step - episode.paused - episode.withheld
+    if acted < episode.plan.horizon_steps:
         return episode
     if episode.is_judged and not episode.is_over:
         return replace(episode, last_step=step)
@@ -272,9 +256,18 @@ def _running_step(episode: Episode, t_ns: int, step: int, *, answered: bool) -> 
 
 def _paused_step(episode: Episode, t_ns: int) -> Episode:
     """A step on which the arm waited for the operator; it counts for no horizon."""
-    episode = replace(episode, paused=episode.paused + 1, starved=0)
+    episode = replace(episode, paused=episode.paused + 1, starved=0, silent=0)
     if episode.paused > episode.plan.away_s * episode.plan.rate_hz:
         return end(episode, t_ns, Outcome.UNLABELLED, OPERATOR_AWAY)
+    return episode
+
+
+def _withheld_step(episode: Episode, t_ns: int) -> Episode:
+    """A step on which safety held the arm because a node was silent; it counts for no horizon."""
+    withheld, silent = episode.withheld + 1, episode.silent + 1
+    episode = replace(episode, withheld=withheld, silent=silent, starved=0)
+    if silent > episode.plan.silent_s * episode.plan.rate_hz:
+        return end(episode, t_ns, Outcome.UNLABELLED, NODE_SILENT)
     return episode
 
 

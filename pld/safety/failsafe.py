@@ -141,6 +141,11 @@ def is_stopped(latched: Iterable[str]) -> bool:
     return any(CAUSES[name].action is Action.STOP for name in latched if name in CAUSES)
 
 
+def is_withheld(active: Iterable[str]) -> bool:
+    """Whether a cause beside the commands holds the policy: its time is not the policy's."""
+    return any(CAUSES[name].beside for name in active if name in CAUSES)
+
+
 def raised(state: Failsafe, name: str, t_ns: int) -> Failsafe:
     """`name` is present at `t_ns`; raises ConfigError for a cause that is not in the table."""
     cause = _cause(name)

@@ -3,7 +3,8 @@
 A human with the deadman has control at once, always. Whoever lets go leaves a holding arm. The
 policy goes on only after the operator's word (`resume`), or, if the operator chose so beforehand,
 by itself after a settling time. An operator who falls silent while in control, a pause, and two
-operators at a time are never followed by the policy on its own: in doubt, hold.
+operators at a time are never followed by the policy on its own: in doubt, hold. Nor does a deadman
+that was held all through a silence or a quarrel count: it must be pressed anew.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Pending(Enum):
 
 
 LASTING = (Pending.PAUSED, Pending.OPERATOR_LOST, Pending.TWO_OPERATORS)
+PRESS_ANEW = (Pending.OPERATOR_LOST, Pending.TWO_OPERATORS)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Handover:
 
     `policy_after_release`: the operator's choice. `pending` outlives a takeover, so that a pause
     is still one after the human moved the arm. `since_step`: when the arm began to hold;
-    `heard_step`: the newest step at which the human in control was heard.
+    `heard_step`: the newest step at which the human in control was heard. `stuck`: the deadman has
+    not been seen released since the arm began to hold for a silence or a quarrel.
     """
 
     rate_hz: float
@@ -52,6 +55,7 @@ class Handover:
     since_step: int = 0
     heard_step: int = 0
     takeovers: int = 0
+    stuck: bool = False
 
     def on_human(self, step: int, *, deadman: bool) -> Handover:
         """A person's message for `step`; older ones than the newest heard change nothing."""
@@ -61,6 +65,8 @@ class Handover:
             return self._release(step)
         if self.control is Control.HUMAN:
             return replace(self, heard_step=step)
+        if self.stuck:
+            return self
         return replace(self, control=Control.HUMAN, heard_step=step, takeovers=self.takeovers + 1)
 
     def on_second_operator(self, step: int, *, deadman: bool) -> Handover:
@@ -102,11 +108,12 @@ class Handover:
 
     def _release(self, step: int) -> Handover:
         if self.control is not Control.HUMAN:
-            return self
+            return replace(self, stuck=self.stuck and step < self.since_step)
         return self._hold(step, self.pending if self.pending in LASTING else Pending.RELEASED)
 
     def _hold(self, step: int, pending: Pending) -> Handover:
-        return replace(self, control=Control.HOLDING, pending=pending, since_step=step)
+        stuck = self.stuck or pending in PRESS_ANEW
+        return replace(self, control=Control.HOLDING, pending=pending, since_step=step, stuck=stuck)
 
     def _to_policy(self) -> Handover:
-        return replace(self, control=Control.POLICY, pending=Pending.NOTHING)
+        return replace(self, control=Control.POLICY, pending=Pending.NOTHING, stuck=False)

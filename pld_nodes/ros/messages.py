@@ -8,17 +8,19 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Quaternion, TransformStamped, Twist, Vector3, Wrench
 from geometry_msgs.msg import Pose as PoseMsg
-from pld_interfaces.msg import ArmCommand, ArmState, BaseAction, Choice
+from pld_interfaces.msg import ArmCommand, ArmState, BaseAction, Choice, EpisodeStatus
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header
 
 from pld import types
+from pld.probing.episode import Episode
 from pld.recording.translate import arm_state as arm_state_from_msg
 from pld.recording.translate import base_action as base_action_from_msg
 from pld.recording.translate import choice as choice_from_msg
 from pld.recording.translate import command as command_from_msg
 from pld.recording.translate import residual_action as residual_action_from_msg
 from pld.recording.translate import time_ns as nanoseconds
+from pld.tasks import task_facts
 
 NS = 1_000_000_000
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "choice_to_msg",
     "command_from_msg",
     "command_to_msg",
+    "episode_to_msg",
     "header",
     "image_from_msg",
     "joint_state",
@@ -125,6 +128,27 @@ def command_to_msg(command: types.Command, t_ns: int) -> ArmCommand:
         hold=command.hold,
         executed_action=np.asarray(command.executed_action, dtype=float),
         reasons=list(command.reasons),
+    )
+
+
+def episode_to_msg(
+    episode: Episode, t_ns: int, *, task: str, mode: str, region: str
+) -> EpisodeStatus:
+    """An episode of `task` and the run's `mode`, whose scene was laid in `region`."""
+    return EpisodeStatus(
+        header=header(t_ns),
+        episode_id=episode.episode_id,
+        index=episode.index,
+        state=int(episode.state),
+        task=task,
+        instruction=task_facts(task).instruction,
+        mode=mode,
+        seed=episode.seed,
+        region=region,
+        first_step=episode.first_step,
+        takeover_step=episode.takeover_step,
+        outcome=int(episode.outcome),
+        termination_reason=episode.termination_reason,
     )
 
 

@@ -34,6 +34,7 @@ from pld_interfaces.msg import (  # noqa: E402
     HumanAction,
     PolicyWeights,
     RecorderStatus,
+    Reward,
     SafetyStatus,
 )
 from rclpy.context import Context  # noqa: E402
@@ -57,6 +58,7 @@ PLAYED = (
     "teleop/action",
     "recorder/status",
     "safety/status",
+    "task/reward",
     "learner/weights",
 )
 
@@ -192,9 +194,14 @@ class World:
         """The recorder reports."""
         self._tell("recorder/status", RecorderStatus(episode_id=episode_id, state=state))
 
-    def safety(self, *latched: str) -> None:
-        """Safety reports what is latched, and everybody has heard it."""
-        self._tell("safety/status", SafetyStatus(latched=list(latched)))
+    def safety(self, *latched: str, active: tuple[str, ...] = ()) -> None:
+        """Safety reports what is latched and what is present, and everybody has heard it."""
+        self._tell("safety/status", SafetyStatus(latched=list(latched), active=list(active)))
+        self.pause()
+
+    def reward(self, *, success: bool) -> None:
+        """The success detector speaks of the newest step, and everybody has heard it."""
+        self._tell("task/reward", Reward(step=self.step, success=success))
         self.pause()
 
     def learner(self, horizon_steps: int, limit_steps: int) -> None:
@@ -391,6 +398,33 @@ def test_what_was_stopped_is_no_failure_of_the_policy(tmp_path: Path, cause: str
         assert world.status.termination_reason == "horizon"
 
 
+def test_what_a_silent_node_holds_is_no_failure_of_the_policy(tmp_path: Path) -> None:
+    with running(tmp_path, "horizon_s:=1.0") as world:
+        world.policy_step()
+        world.safety(active=("node_silent",))
+        for _ in range(30):
+            world.policy_step()
+        assert world.status.state == EpisodeStatus.RUNNING
+        world.safety(active=("force_ceiling",))
+        for _ in range(30):
+            world.policy_step()
+        assert world.status.termination_reason == "horizon", "a force is the policy's own doing"
+
+
+def test_what_is_done_by_hand_while_the_arm_waits_is_no_success_of_the_policy(world: World) -> None:
+    assert world.call("pause").success
+    for _ in range(5):
+        world.policy_step()
+        world.reward(success=True)
+    assert world.status.state == EpisodeStatus.RUNNING
+    world.human_step()
+    world.human_step(deadman=False)
+    for _ in range(3):
+        world.chosen(world.state())
+        world.reward(success=True)
+    world.until(lambda: world.status.termination_reason == "success")
+
+
 def test_no_episode_begins_before_the_learner_says_what_it_wants(tmp_path: Path) -> None:
     with started(tmp_path, "mode:=learn", "first_episode:=1") as world:
         world.until(world._is_answered)
@@ -419,7 +453,9 @@ def test_two_operators_at_a_time_move_nothing_until_one_is_gone(world: World) ->
     for _ in range(30):
         step = world.state()
         world.base(step)
-        assert world.chosen(step).source == Choice.HOLD
+        world.human(step)
+        assert world.chosen(step).source == Choice.HOLD, "a deadman held all the time is not anew"
+    assert world.human_step(deadman=False).source == Choice.HOLD
     world.human(world.step + 1)
     world.pause()
     assert world.chosen(world.state()).source == Choice.HUMAN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from pld.probing.episode import (
     on_reward,
     on_step,
 )
+from pld.probing.halts import Halts
 from pld.safety.watchdog import EarlyAnswer, Freshness, Heartbeats, StepGuard
 from pld.types import ActionSource, ControlMode, EpisodeState, Outcome
 
@@ -59,6 +61,12 @@ def test_an_absurd_part_of_the_specialists_action_reaches_the_safety_filter(part
     assert not is_sensible(choice.action)
 
 
+def stepped(
+    episode: Episode, t_ns: int, step: int, mode: ControlMode, *, answered: bool, **halts: Any
+) -> Episode:
+    return on_step(episode, t_ns, step, Halts(mode, **halts), answered=answered)
+
+
 def running(plan: EpisodePlan = PLAN) -> Episode:
     episode = begin(Episode(plan), 0)
     for want in (Want.RESET_ARM, Want.RESET_SCENE, Want.RECORD):
@@ -95,9 +103,9 @@ def test_three_successes_in_a_row_end_it_and_old_ones_do_not_count() -> None:
 def test_the_horizon_truncates() -> None:
     episode = running()
     for step in range(100, 120):
-        episode = on_step(episode, 1, step, ControlMode.TRACKING, answered=True)
+        episode = stepped(episode, 1, step, ControlMode.TRACKING, answered=True)
         assert episode.state is EpisodeState.RUNNING
-    episode = on_step(episode, 1, 120, ControlMode.TRACKING, answered=True)
+    episode = stepped(episode, 1, 120, ControlMode.TRACKING, answered=True)
     assert episode.termination_reason == "horizon"
     assert episode.outcome is Outcome.FAILURE
 
@@ -107,7 +115,7 @@ def test_a_limit_truncates_before_the_horizon_and_never_after(limit_steps, lasts
     episode, steps = running(replace(PLAN, limit_steps=limit_steps)), 0
     while episode.state is EpisodeState.RUNNING:
         steps += 1
-        episode = on_step(
+        episode = stepped(
             episode, 0, episode.first_step + steps, ControlMode.TRACKING, answered=True
         )
     assert (steps, episode.termination_reason) == (lasts, "horizon")
@@ -118,7 +126,7 @@ def at_its_horizon(successes: int) -> tuple[Episode, int]:
     episode = running()
     last = episode.first_step + PLAN.horizon_steps
     for step in range(episode.first_step + 1, last + 1):
-        episode = on_step(episode, step, step, ControlMode.TRACKING, answered=True)
+        episode = stepped(episode, step, step, ControlMode.TRACKING, answered=True)
         if step < last:
             episode = on_reward(episode, step, step, success=step >= last - successes)
     assert (episode.state, episode.is_over) == (EpisodeState.RUNNING, True)
@@ -140,7 +148,7 @@ def test_the_detector_has_the_last_word_on_the_last_action(successes, word, reas
 
 def test_a_detector_that_says_nothing_to_the_last_action_is_not_waited_for() -> None:
     episode, last = at_its_horizon(2)
-    ended = on_step(episode, last + 1, last + 1, ControlMode.HOLDING, answered=True)
+    ended = stepped(episode, last + 1, last + 1, ControlMode.HOLDING, answered=True)
     assert (ended.outcome, ended.termination_reason) == (Outcome.FAILURE, "horizon")
 
 
@@ -148,12 +156,12 @@ def test_a_second_without_base_actions_ends_it_but_one_answer_restarts_the_count
     plan = replace(PLAN, horizon_s=100.0)
     episode = running(plan)
     for step in range(101, 121):
-        episode = on_step(episode, 1, step, ControlMode.HOLDING, answered=False)
-    episode = on_step(episode, 1, 121, ControlMode.TRACKING, answered=True)
+        episode = stepped(episode, 1, step, ControlMode.HOLDING, answered=False)
+    episode = stepped(episode, 1, 121, ControlMode.TRACKING, answered=True)
     for step in range(122, 142):
-        episode = on_step(episode, 1, step, ControlMode.HOLDING, answered=False)
+        episode = stepped(episode, 1, step, ControlMode.HOLDING, answered=False)
         assert episode.state is EpisodeState.RUNNING
-    episode = on_step(episode, 1, 142, ControlMode.HOLDING, answered=False)
+    episode = stepped(episode, 1, 142, ControlMode.HOLDING, answered=False)
     assert episode.termination_reason == "base_policy_silent"
     assert episode.outcome is Outcome.UNLABELLED, "a hung camera or machine is not the policy"
 
@@ -161,21 +169,21 @@ def test_a_second_without_base_actions_ends_it_but_one_answer_restarts_the_count
 def test_waiting_for_the_operator_counts_for_no_horizon_and_starves_nobody() -> None:
     episode = running()
     for step in range(101, 161):
-        episode = on_step(episode, 1, step, ControlMode.HOLDING, answered=False, paused=True)
+        episode = stepped(episode, 1, step, ControlMode.HOLDING, answered=False, paused=True)
         assert episode.state is EpisodeState.RUNNING
     for step in range(161, 180):
-        episode = on_step(episode, 1, step, ControlMode.TRACKING, answered=True)
+        episode = stepped(episode, 1, step, ControlMode.TRACKING, answered=True)
         assert episode.state is EpisodeState.RUNNING
-    episode = on_step(episode, 1, 180, ControlMode.TRACKING, answered=True)
+    episode = stepped(episode, 1, 180, ControlMode.TRACKING, answered=True)
     assert episode.termination_reason == "horizon"
 
 
 def test_an_operator_who_stays_away_ends_the_episode_unlabelled() -> None:
     episode = running(replace(PLAN, away_s=2.0))
     for step in range(101, 141):
-        episode = on_step(episode, 1, step, ControlMode.HOLDING, answered=True, paused=True)
+        episode = stepped(episode, 1, step, ControlMode.HOLDING, answered=True, paused=True)
         assert episode.state is EpisodeState.RUNNING
-    episode = on_step(episode, 1, 141, ControlMode.HOLDING, answered=True, paused=True)
+    episode = stepped(episode, 1, 141, ControlMode.HOLDING, answered=True, paused=True)
     assert (episode.termination_reason, episode.outcome) == ("operator_away", Outcome.UNLABELLED)
     assert episode.want is Want.CLOSE_RECORD
     closed = on_done(episode, Want.CLOSE_RECORD, 2, step=142)
@@ -187,9 +195,51 @@ def test_an_operator_who_stays_away_ends_the_episode_unlabelled() -> None:
     )
 
 
-def test_a_fault_during_a_pause_ends_the_episode() -> None:
-    episode = on_step(running(), 5, 101, ControlMode.FAULT, answered=True, paused=True)
-    assert episode.termination_reason == "robot_fault"
+@pytest.mark.parametrize("halts", [{"paused": True}, {"withheld": True}, {"latched": True}])
+def test_a_fault_while_the_arm_was_kept_from_the_policy_is_not_the_policys(halts) -> None:
+    reflex = {"errors": ("cartesian_reflex",), **halts}
+    episode = stepped(running(), 5, 101, ControlMode.FAULT, answered=True, **reflex)
+    held_back = (
+        "latched" not in halts
+    )  # a latch by itself says nothing: a policy can bring it about
+    outcome = Outcome.UNLABELLED if held_back else Outcome.FAILURE
+    assert (episode.termination_reason, episode.outcome) == ("robot_fault", outcome)
+
+
+def withheld(episode: Episode, first: int, steps: int) -> Episode:
+    """After steps on which safety held the arm for a silent node, though the base answered."""
+    for step in range(first, first + steps):
+        episode = stepped(episode, 1, step, ControlMode.HOLDING, answered=True, withheld=True)
+    return episode
+
+
+def test_what_safety_withholds_for_a_silent_node_counts_for_no_horizon() -> None:
+    episode = withheld(running(), 101, 150)
+    assert episode.state is EpisodeState.RUNNING
+    for step in range(251, 270):
+        episode = stepped(episode, 1, step, ControlMode.TRACKING, answered=True)
+        assert episode.state is EpisodeState.RUNNING
+    episode = stepped(episode, 1, 270, ControlMode.TRACKING, answered=True)
+    assert (episode.termination_reason, episode.outcome) == ("horizon", Outcome.FAILURE)
+
+
+def test_a_node_that_stays_silent_ends_the_episode_unlabelled_and_the_run() -> None:
+    episode = withheld(running(), 101, 199)
+    episode = stepped(episode, 1, 300, ControlMode.TRACKING, answered=True)
+    episode = withheld(episode, 301, 200)
+    assert episode.state is EpisodeState.RUNNING, "ten seconds are counted anew"
+    episode = withheld(episode, 501, 1)
+    assert (episode.termination_reason, episode.outcome) == ("node_silent", Outcome.UNLABELLED)
+    closed = on_done(episode, Want.CLOSE_RECORD, 2, step=502)
+    assert (closed.want, closed.failed) == (Want.FINISH, True)
+    assert gave_up(closed, ()).startswith("the run ends: node_silent;")
+
+
+def test_no_episode_begins_while_a_node_is_silent() -> None:
+    silent = halted(begin(Episode(PLAN), 0), 120, ControlMode.HOLDING, withheld=True)
+    assert (silent.want, silent.finished) == (Want.RESET_ARM, False)
+    late = halted(silent, 1, ControlMode.HOLDING, withheld=True)
+    assert (late.failed, late.termination_reason) == (True, "node_silent")
 
 
 @pytest.mark.parametrize(
@@ -206,7 +256,7 @@ def test_a_fault_during_a_pause_ends_the_episode() -> None:
 def test_a_robot_fault_ends_the_running_episode_and_blames_who_acted(
     step: int, errors: tuple[str, ...], outcome: Outcome
 ) -> None:
-    episode = on_step(running(), 5, step, ControlMode.FAULT, answered=True, errors=errors)
+    episode = stepped(running(), 5, step, ControlMode.FAULT, answered=True, errors=errors)
     assert (episode.termination_reason, episode.outcome) == ("robot_fault", outcome)
 
 
@@ -216,16 +266,16 @@ def test_after_a_fault_between_episodes_the_arm_goes_home_anew(done: int) -> Non
     for want in (Want.RESET_ARM, Want.RESET_SCENE, Want.GRASP)[:done]:
         episode = on_done(episode, want, 1, 1)
     assert episode.want is not Want.RESET_ARM
-    held = on_step(episode, 2, 2, ControlMode.HOLDING, answered=True, latched=True)
+    held = stepped(episode, 2, 2, ControlMode.HOLDING, answered=True, latched=True)
     assert held.want is episode.want
-    faulty = on_step(episode, 2, 2, ControlMode.FAULT, answered=True)
+    faulty = stepped(episode, 2, 2, ControlMode.FAULT, answered=True)
     assert (faulty.want, faulty.state) == (Want.RESET_ARM, EpisodeState.RESETTING)
 
 
 def halted(episode: Episode, seconds: float, mode: ControlMode, **halts: bool) -> Episode:
     """After control steps in which robot time stood still, as with a lost connection."""
     for step in range(round(seconds * PLAN.rate_hz)):
-        episode = on_step(episode, 0, step, mode, answered=True, **halts)
+        episode = stepped(episode, 0, step, mode, answered=True, **halts)
     return episode
 
 
@@ -246,13 +296,13 @@ def test_a_latched_stop_keeps_the_next_episode_waiting_and_says_so_in_the_end() 
 
 
 def test_after_a_recovery_the_time_to_reset_begins_anew() -> None:
-    waiting = on_step(begin(Episode(PLAN), 0), 0, 1, ControlMode.FAULT, answered=True)
+    waiting = stepped(begin(Episode(PLAN), 0), 0, 1, ControlMode.FAULT, answered=True)
     waiting = halted(waiting, 100, ControlMode.FAULT)
-    recovered = on_step(waiting, int(101e9), 3, ControlMode.HOLDING, answered=True)
+    recovered = stepped(waiting, int(101e9), 3, ControlMode.HOLDING, answered=True)
     assert (recovered.finished, recovered.since_ns) == (False, int(101e9))
     assert not halted(recovered, 119, ControlMode.FAULT).finished
-    assert not on_step(recovered, int(130e9), 4, ControlMode.HOLDING, answered=True).finished
-    assert on_step(recovered, int(132e9), 5, ControlMode.HOLDING, answered=True).failed
+    assert not stepped(recovered, int(130e9), 4, ControlMode.HOLDING, answered=True).finished
+    assert stepped(recovered, int(132e9), 5, ControlMode.HOLDING, answered=True).failed
 
 
 def test_a_task_that_starts_with_a_grasp_closes_the_hand_on_the_laid_scene() -> None:
@@ -270,7 +320,7 @@ def test_waiting_for_ever_ends_the_run_with_its_reason(want: Want) -> None:
     while episode.want is not want:
         episode = on_done(episode, episode.want, 0, 0)
     late = int(31e9)
-    episode = on_step(episode, late, 1, ControlMode.IDLE, answered=True)
+    episode = stepped(episode, late, 1, ControlMode.IDLE, answered=True)
     assert episode.finished
     assert episode.termination_reason == f"{want.value}_timed_out"
 

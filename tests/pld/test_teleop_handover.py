@@ -113,6 +113,25 @@ def test_silence_in_control_holds_after_the_third_step_and_the_policy_stays_out(
     assert lost.on_human(10_001, deadman=False).on_step(20_000).control is Control.HOLDING
 
 
+@pytest.mark.parametrize("pending", [LOST, TWO])
+def test_a_deadman_held_through_a_silence_or_a_quarrel_must_be_pressed_anew(pending) -> None:
+    handover = Handover(RATE_HZ).on_human(10, deadman=True)
+    if pending is LOST:
+        handover = handover.on_step(20)
+    else:
+        handover = handover.on_second_operator(20, deadman=True)
+    assert (handover.control, handover.pending) == (O, pending)
+    held = handover
+    for step in range(21, 80):
+        held = held.on_step(step).on_human(step, deadman=True)
+        assert held.control is O, "nobody has let go in between"
+    late = held.on_human(19, deadman=False).on_human(80, deadman=True)
+    assert late.control is O, "a release from before says nothing"
+    anew = held.on_human(80, deadman=False).on_human(81, deadman=True)
+    assert (anew.control, anew.takeovers) == (H, 2)
+    assert held.resume()[0].on_human(80, deadman=True).control is H
+
+
 def test_silence_of_an_operator_without_control_changes_nothing() -> None:
     handover = Handover(RATE_HZ).on_human(10, deadman=False)
     assert handover.on_step(10_000).control is Control.POLICY
