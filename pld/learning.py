@@ -101,18 +101,22 @@ class RunLearner:
         return self.trainer.finished
 
     def catch_up(self, on_episode: Callable[[], None] | None = None) -> int:
-        """Learn from every closed episode that was not taken yet; returns how many were."""
+        """Learn from every closed episode that was not taken yet, until there is nothing to learn.
+
+        Returns how many were; `on_episode` is called after each.
+        """
         known = {str(name) for name, *_ in self._taken} | set(self.skipped)
-        new = [f for f in closed_folders(self._run_dir) if f.name not in known]
-        for folder in new:
+        count = 0
+        for folder in closed_folders(self._run_dir):
+            if folder.name in known or self.finished:
+                continue
             self._take(folder)
+            count += 1
             if on_episode is not None:
                 on_episode()
-        return len(new)
+        return count
 
     def _take(self, folder: Path) -> None:
-        if self.finished:
-            return
         try:
             episode = experience(folder, self._view)
         except (ContractError, PldError) as error:

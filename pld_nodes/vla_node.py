@@ -70,7 +70,7 @@ class VlaNode(GraphNode):
                 lambda msg, camera=camera: self._on_image(camera, msg),
                 depth=1,
             )
-        self.subscribe("arm/state", self._on_state)
+        self.subscribe("arm/state", self._on_state, depth=1)  # answers to older steps are refused
 
     def _on_episode(self, msg: EpisodeStatus) -> None:
         if self._episode is None or msg.episode_id != self._episode.episode_id:

@@ -66,7 +66,7 @@ class HeldResidual:
     It decides `decision_steps` after its last decision, counted in the episode's own steps, so a
     step that was never answered delays nothing. What is held is what was left of the correction at
     the action range's end, as in HeldEnv. With `rng` its decisions explore; with `search` they are
-    pushed about.
+    pushed about. A base action that is no number is left as it is, for the safety filter to see.
     """
 
     def __init__(
@@ -92,6 +92,8 @@ class HeldResidual:
     def residual(self, step: int, features: Callable[[], Array], base_action: Array) -> Array:
         """The residual (A,) for control step `step`; `features` (F,) are made at decisions only."""
         card = self.actor.card
+        if not np.isfinite(base_action).all():
+            return np.zeros(card.action_dim)
         since = None if self._decided_at is None else step - self._decided_at
         if since is None or not 0 <= since < card.decision_steps:
             self._decided_at = step

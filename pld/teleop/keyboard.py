@@ -50,7 +50,10 @@ MOTION_HELP = (
     "hold Shift and: W/S away/back, A/D left/right, R/F up/down, U/O I/K J/L turn about the axes "
     "away, left, up; G gripper"
 )
-WORDS_HELP = "space STOP, 1 success, 2 failure, 3 discard, p pause, c policy goes on, q quit"
+WORDS_HELP = (
+    "space STOP, p pause, c policy goes on, q quit; with Shift released: 1 success, 2 failure, "
+    "3 discard"
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ class Keys:
                 keys = replace(keys, alive_ns=t_ns, gripped_ns=t_ns)
             else:
                 keys = Keys()
-                words += [WORDS[key]] if key in WORDS else []
+                word = WORDS.get(key.lower())
+                words += [word] if word is not None else []
         keys = replace(keys, escape=unfinished, escaped_ns=t_ns)
         return keys, keys.reading(t_ns, gripper, tuple(words))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from pld.teleop.keyboard import Keys
@@ -15,6 +16,7 @@ class WithWords:
     def __init__(self, device: TeleopDevice, terminal: Terminal | None = None) -> None:
         self._device = device
         self._terminal = terminal or Terminal(required=False)
+        self._keys = Keys()
 
     @property
     def name(self) -> str:
@@ -29,7 +31,8 @@ class WithWords:
     def read(self, timeout_s: float) -> Reading:
         """The device's reading, with what was typed meanwhile."""
         reading = self._device.read(timeout_s)
-        _, typed = Keys().press(self._terminal.read_text(0.0), 0)
+        text = self._terminal.read_text(0.0)
+        self._keys, typed = self._keys.press(text, time.monotonic_ns())
         return replace(reading, keys=reading.keys + typed.keys)
 
     def close(self) -> None:

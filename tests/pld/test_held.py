@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pld.contract import is_sensible
+from pld.probing.arbitrator import Offers, choose
 from pld.probing.horizon import sample_takeover_step
 from pld.residual.held import HeldEnv, HeldResidual, held
 from pld.residual.protocol import ResidualObservation
@@ -102,6 +104,21 @@ def test_a_step_that_was_not_answered_delays_the_next_decision_by_nothing() -> N
     for step in (10, 11, 14, 15, 16, 17):
         specialist.residual(step, lambda step=step: features(step), np.zeros(2))
     assert asked == [10, 14, 17]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_base_action_that_is_no_number_gets_no_correction_and_spoils_no_decision(bad) -> None:
+    specialist = HeldResidual(exported_actor(trained()))
+    residuals = [
+        specialist.residual(step, lambda: np.full(5, 0.5), np.array([base, 0.1]))
+        for step, base in ((10, 0.2), (11, bad), (12, 0.2), (40, bad), (41, 0.2))
+    ]
+    np.testing.assert_array_equal(residuals[1], np.zeros(2))
+    np.testing.assert_array_equal(residuals[2], residuals[0])
+    np.testing.assert_array_equal(residuals[3], np.zeros(2))
+    assert np.isfinite(residuals[4]).all()
+    combined = choose(11, 5, 0, Offers(np.array([bad, 0.1]), residuals[1])).action
+    assert not is_sensible(combined), "the safety filter is to find it"
 
 
 def test_the_learner_counts_decisions() -> None:

@@ -116,6 +116,18 @@ def test_every_episode_is_taken_once(tmp_path: Path, base: BuiltinPolicy) -> Non
     assert run.offer().recent == (1, 3)
 
 
+def test_a_finished_learner_learns_and_offers_no_more(tmp_path: Path, base: BuiltinPolicy) -> None:
+    run = learner(tmp_path, base, replace(CONFIG, online_steps=1))
+    record(tmp_path, *range(8))
+    offered: list[int] = []
+    count = run.catch_up(lambda: offered.append(run.offer().version))
+    assert run.finished
+    assert offered == list(range(1, count + 1))
+    assert count < 8
+    assert run.catch_up(lambda: offered.append(-1)) == 0
+    assert -1 not in offered
+
+
 def test_an_episode_of_a_phase_that_is_over_is_skipped_and_named(
     tmp_path: Path, base: BuiltinPolicy
 ) -> None:

@@ -68,6 +68,7 @@ def test_any_other_key_ends_the_deadman_at_once(key: str) -> None:
 @pytest.mark.parametrize(("key", "word"), WORDS.items())
 def test_every_word_has_a_key_of_its_own(key: str, word: OperatorKey) -> None:
     assert Keys().press(key, 0)[1].keys == (word,)
+    assert Keys().press(key.upper(), 0)[1].keys == (word,), "with Shift or Caps Lock down too"
     assert set(WORDS.values()) == set(OperatorKey)
 
 
@@ -152,6 +153,20 @@ def test_another_device_takes_its_words_from_the_terminal_but_no_motion(terminal
     reading = device.read(1.0)
     assert reading.keys == (OperatorKey.STOP, OperatorKey.SUCCESS)
     assert list(reading.translation) == [0, 0, 1]
+    device.close()
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.parametrize("parts", [(b"\x1b", b"[3~"), (b"\x1b[", b"2~"), (b"\x1b[", b"15~")])
+def test_a_key_that_arrives_in_two_reads_beside_a_device_is_no_word(terminal, parts) -> None:
+    ours, theirs = terminal
+    reader, writer = os.pipe()
+    device = WithWords(ScriptedDevice(reader), Terminal(theirs, required=False))
+    device.open()
+    for part in parts:
+        os.write(ours, part)
+        assert device.read(0.0).keys == ()
     device.close()
     os.close(reader)
     os.close(writer)
