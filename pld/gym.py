@@ -21,23 +21,34 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from pld.errors import ConfigError
 from pld.evaluation.results import Rate
+from pld.gym_task import BasePolicyCallable, GymnasiumTask, flat, info_success
 from pld.probing.horizon import sample_takeover_step
 from pld.residual.actor import ResidualActor
 from pld.residual.config import ResidualConfig
 from pld.residual.episode import Episode, collect_episode
 from pld.residual.held import HeldResidual
-from pld.residual.protocol import ResidualObservation, StepOutcome
 from pld.residual.run import exported_actor
 from pld.residual.trainer import EmptyOfflineBufferError, SpecialistTrainer
 from pld.types import Array
 
+__all__ = [
+    "BasePolicyCallable",
+    "Evaluation",
+    "GymnasiumTask",
+    "Probed",
+    "evaluate",
+    "flat",
+    "info_success",
+    "probe",
+    "run_episode",
+    "task_config",
+    "train_specialist",
+]
 EVERY_STEP: dict[str, Any] = {
     "decision_steps": 1,
     "gamma": 0.97,
@@ -52,105 +63,6 @@ EVERY_STEP: dict[str, Any] = {
     "entropy_learning_rate": 5e-4,
     "average_rate": 0.001,
 }
-TOLD = {"is_success", "success"}
-BasePolicyCallable = Callable[[Any], Any]
-
-
-def info_success(info: dict[str, Any]) -> bool:
-    """Whether a step's `info` reports success under one of the usual names."""
-    return any(bool(info[name]) for name in TOLD if name in info)
-
-
-def flat(seen: Any) -> Array:
-    """A Gymnasium observation (array, or dict of arrays in key order) as one vector (F,)."""
-    if isinstance(seen, dict):
-        return np.concatenate([flat(seen[key]) for key in sorted(seen)])
-    return np.asarray(seen, dtype=np.float64).ravel()
-
-
-class GymnasiumTask:
-    """A Gymnasium environment with a frozen base policy inside, as the learner wants it.
-
-    `features` maps an observation to a vector (F,); for images pass the frozen encoder's output.
-    Actions are normalised to [-1, 1] over the bounds of the action space. An environment that
-    raises FloatingPointError or returns numbers that are not finite ends its episode; the broken
-    step is not learned from. `seen` are the raw observations of the episode so far, `done` the
-    actions (A,) that led from one to the next, in the environment's units.
-    """
-
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        base_policy: BasePolicyCallable,
-        *,
-        name: str,
-        max_steps: int | None = None,
-        features: Callable[[Any], Array] = flat,
-        success: Callable[[dict[str, Any]], bool] = info_success,
-    ) -> None:
-        self.env, self.task = env, name
-        self._base, self._features, self._success = base_policy, features, success
-        self._low, self._high = _bounds(env.action_space)
-        self.max_steps = _horizon(env, max_steps)
-        self.action_dim = self._low.size
-        seen, _ = env.reset(seed=0)
-        first = self._features(seen)
-        self.feature_dim = first.size
-        self.seen: list[Any] = [seen]
-        self.done: list[NDArray[Any]] = []
-        self.tells_success = False
-        self._last = self._observe(seen, first)
-
-    def reset(self, seed: int) -> ResidualObservation:
-        """Start the episode of `seed`; a base policy with a `reset` method is reset with it."""
-        forget = getattr(self._base, "reset", None)
-        if forget is not None:
-            forget(seed)
-        seen, _ = self.env.reset(seed=seed)
-        self._steps = 0
-        self.seen, self.done = [seen], []
-        features = self._features(seen)
-        if not np.isfinite(features).all():  # the base policy is not asked about it
-            return ResidualObservation(features, np.zeros(self.action_dim))
-        self._last = self._observe(seen, features)
-        return self._last
-
-    def step(self, action: Array) -> StepOutcome:
-        """Execute a normalised action (A,)."""
-        executed = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
-        try:
-            self.done.append(self._denormalised(executed))
-            seen, _, terminated, truncated, info = self.env.step(self.done[-1])
-        except FloatingPointError:
-            return self._broken(executed)
-        self.seen.append(seen)
-        self.tells_success |= not TOLD.isdisjoint(info) or self._success is not info_success
-        features = self._features(seen)
-        if not np.isfinite(features).all():
-            return self._broken(executed)  # before the base policy is asked about it
-        self._steps += 1
-        success = self._success(info)
-        self._last = self._observe(seen, features)
-        ended = bool(terminated) or success
-        late = bool(truncated) or self._steps >= self.max_steps
-        return StepOutcome(self._last, executed, float(success), ended, late and not ended, success)
-
-    def _broken(self, executed: Array) -> StepOutcome:
-        return StepOutcome(self._last, executed, 0.0, False, True, False, valid=False)
-
-    def _observe(self, seen: Any, features: Array) -> ResidualObservation:
-        base = np.asarray(self._base(seen), dtype=np.float64).ravel()
-        if base.shape != self._low.shape:
-            raise ConfigError(
-                f"the base policy of {self.task!r} gave an action of shape {base.shape}; the "
-                f"environment takes {self._low.shape}"
-            )
-        scaled = 2.0 * (base - self._low) / (self._high - self._low) - 1.0
-        return ResidualObservation(features, np.clip(scaled, -1.0, 1.0))
-
-    def _denormalised(self, action: Array) -> NDArray[Any]:
-        values = self._low + (action + 1.0) * (self._high - self._low) / 2.0
-        return values.reshape(self.env.action_space.shape).astype(self.env.action_space.dtype)
 
 
 @dataclass(frozen=True)
@@ -230,8 +142,15 @@ def _refuse_silence(task: GymnasiumTask) -> None:
 
 
 def evaluate(task: GymnasiumTask, actor: ResidualActor | None, seeds: Iterable[int]) -> Evaluation:
-    """Run one episode per seed with the specialist, or with the base alone when None."""
-    episodes = [run_episode(task, actor, seed, 0) for seed in seeds]
+    """Run one episode per seed with the specialist, or with the base alone when None.
+
+    Training used the seeds from 100,000 * (config.seed + 1) on: take others. Raises ConfigError
+    where a seed comes twice.
+    """
+    wanted = [int(seed) for seed in seeds]
+    if twice := len(wanted) - len(set(wanted)):
+        raise ConfigError(f"{twice} seeds come twice; give each once")
+    episodes = [run_episode(task, actor, seed, 0) for seed in wanted]
     steps = float(np.mean([e.steps for e in episodes])) if episodes else 0.0
     return Evaluation({e.seed: e.success for e in episodes}, steps)
 
@@ -248,16 +167,19 @@ def probe(
 ) -> list[Probed]:
     """`wanted` successful WHOLE episodes, base first, specialist from a sampled step on.
 
-    Failures are dropped; after `attempts * wanted` episodes what there is is returned. The takeover
-    step is drawn from U[0, alpha * horizon_steps], by default a horizon of `max_steps`.
+    Failures are dropped, and successes that the base had before the specialist took over; after
+    `attempts * wanted` episodes what there is is returned. The takeover step is drawn from U[0,
+    alpha * horizon_steps], by default the median length of the base's successes in training.
     """
+    horizon = horizon_steps or actor.card.horizon_steps or task.max_steps
     rng = np.random.default_rng(first_seed)
     kept: list[Probed] = []
     for seed in range(first_seed, first_seed + attempts * wanted):
         if len(kept) == wanted:
             break
-        takeover = sample_takeover_step(rng, alpha, horizon_steps or task.max_steps)
-        if run_episode(task, actor, seed, takeover).success:
+        takeover = sample_takeover_step(rng, alpha, horizon)
+        episode = run_episode(task, actor, seed, takeover)
+        if episode.success and takeover < episode.steps:
             kept.append(Probed(seed, takeover, task.seen[:-1], np.stack(task.done)))
     return kept
 
@@ -279,21 +201,3 @@ def run_episode(
 
     whole = collect_episode(task, seed, policy, 0, gamma=1.0)
     return replace(whole, takeover_step=takeover_step)
-
-
-def _bounds(space: spaces.Space[Any]) -> tuple[Array, Array]:
-    if not isinstance(space, spaces.Box) or not space.is_bounded():
-        raise ConfigError(f"action space {space} is not usable; give a Box with finite bounds")
-    low, high = (b.astype(np.float64).ravel() for b in (space.low, space.high))
-    if still := np.flatnonzero(low >= high).tolist():
-        raise ConfigError(
-            f"action space {space}: entries {still} have no range; give each a low below its high"
-        )
-    return low, high
-
-
-def _horizon(env: gymnasium.Env[Any, Any], max_steps: int | None) -> int:
-    steps = max_steps or (env.spec.max_episode_steps if env.spec else None)
-    if not steps:
-        raise ConfigError("the environment has no step limit; pass max_steps=")
-    return steps

@@ -25,14 +25,27 @@ def write_tensors(
 ) -> str:
     """Write a file that is never half there; returns the content hash.
 
-    A process killed at any moment leaves the file that was there before.
+    A process killed at any moment leaves the file that was there before. The same content is the
+    same file, to the last byte.
     """
     text = json.dumps(described, sort_keys=True)
     digest = content_hash(text, tensors)
     header = {"kind": kind, "schema": str(schema), "task": task, "hash": digest, "described": text}
     whole = save({k: v.contiguous() for k, v in tensors.items()}, metadata=header)
-    write_bytes_atomically(path, whole)
+    write_bytes_atomically(path, _in_order(whole))
     return digest
+
+
+def _in_order(whole: bytes) -> bytes:
+    """A safetensors file with its header's keys in order; the library writes them in any.
+
+    The header is JSON behind its length (8 bytes, little-endian), padded with spaces; tensors are
+    addressed from its end on.
+    """
+    start = 8 + int.from_bytes(whole[:8], "little")
+    header = json.dumps(json.loads(whole[8:start]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + whole[start:]
 
 
 def read_tensors(

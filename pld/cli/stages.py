@@ -78,12 +78,12 @@ def evaluate(
     """Success of a policy on a run's fresh starts, with its Wilson interval.
 
     The policy is one of the run's, or weights from elsewhere, such as `pld train sft` made; those
-    are copied into the run.
+    are copied into the run. With another number of episodes it goes on from those that were run.
     """
     from pld.flywheel.weights import take_in
 
     with opened(task, seed, run, lambda c: _check_policy(policy, c), rate_hz=rate_hz) as wheel:
-        if episodes is not None:  # of this evaluation alone; the run keeps its own
+        if episodes is not None:  # of this evaluation alone; no other of the run has as many
             wheel.config = replace(wheel.config, evaluation_episodes=episodes)
         is_file = policy.endswith(WEIGHTS_SUFFIX)
         wheel.evaluate(take_in(wheel, Path(policy)) if is_file else policy, starts_in)

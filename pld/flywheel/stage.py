@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from pld.errors import ConfigError
@@ -84,32 +85,34 @@ def run_stage(
     upstream: Sequence[Path],
     work: Work,
     meter: Meter,
+    amount: Mapping[str, Any] = MappingProxyType({}),
 ) -> StageRecord:
     """Do the stage `name` in `run/name`, or skip it when it is done.
 
     `work` gets the stage's folder, may find files of a killed attempt there, and returns its
-    figures. A stage whose settings or upstream files changed starts from an empty folder. Raises
-    ConfigError where an upstream file is missing, with the command that makes it.
+    figures. A stage whose settings or upstream files changed starts from an empty folder; where
+    only settings named in `amount` did, with what it made before. Raises ConfigError where an
+    upstream file is missing, with the command that makes it.
     """
     folder = run / name
     if absent := [path for path in upstream if not path.exists()]:
         raise missing(run, str(absent[0].relative_to(run)))
     made_of = {str(p.relative_to(run)): _hash(p) for p in upstream}
-    inputs = fingerprint([settings, made_of])
+    inputs = fingerprint([{**settings, **amount}, made_of])
+    kind = fingerprint([settings, made_of]) if amount else inputs
     if record := _finished(folder, inputs):
         return StageRecord(name, record["figures"], record["cpu_s"], skipped=True)
-    _begin(folder, inputs)
+    _begin(folder, inputs, kind)
     spent = float(read_json(folder / BEGUN)["cpu_s"])
     start = meter.cpu_s()
     try:
         figures = work(folder)
     finally:
         spent += meter.cpu_s() - start
-        write_json_atomically(folder / BEGUN, {"inputs": inputs, "cpu_s": spent})
+        write_json_atomically(folder / BEGUN, {"inputs": inputs, "kind": kind, "cpu_s": spent})
     outputs = {str(p.relative_to(folder)): sha256_of(p) for p in _outputs(folder)}
-    done: dict[str, Any] = {"inputs": inputs, "made_of": made_of, "outputs": outputs}
-    done |= {"figures": figures, "cpu_s": spent}
-    write_json_atomically(folder / DONE, done)
+    done = {"inputs": inputs, "made_of": made_of, "outputs": outputs, "figures": figures}
+    write_json_atomically(folder / DONE, {**done, "cpu_s": spent})
     return StageRecord(name, figures, spent, skipped=False)
 
 
@@ -153,13 +156,14 @@ def _finished(folder: Path, inputs: str) -> dict[str, Any] | None:
     return record
 
 
-def _begin(folder: Path, inputs: str) -> None:
-    if (folder / BEGUN).exists() and read_json(folder / BEGUN)["inputs"] == inputs:
+def _begin(folder: Path, inputs: str, kind: str) -> None:
+    begun = read_json(folder / BEGUN) if (folder / BEGUN).exists() else {}
+    if begun.get("inputs") == inputs or begun.get("kind") == kind:
         (folder / DONE).unlink(missing_ok=True)
         return
     if folder.exists():
         shutil.rmtree(folder)
-    write_json_atomically(folder / BEGUN, {"inputs": inputs, "cpu_s": 0.0})
+    write_json_atomically(folder / BEGUN, {"inputs": inputs, "kind": kind, "cpu_s": 0.0})
 
 
 def _outputs(folder: Path) -> list[Path]:
@@ -181,5 +185,6 @@ def missing(run: Path, name: str) -> ConfigError:
 
 def _hash(path: Path) -> str:
     if path.is_dir():
-        return fingerprint({p.name: sha256_of(p) for p in sorted(path.iterdir()) if p.is_file()})
+        made = [p for p in sorted(path.iterdir()) if p.is_file() and p.name not in (DONE, BEGUN)]
+        return fingerprint({p.name: sha256_of(p) for p in made})
     return sha256_of(path)

@@ -32,6 +32,7 @@ from pld.residual.trainer import SpecialistTrainer
 POLICY_FILE = "policy.safetensors"
 ACTOR_FILE = "actor.safetensors"
 RESUME_FILE = ".training.safetensors"
+CURVE_FILE = "curve.json"
 EVALUATION_FILE = "evaluation.json"
 CHECKPOINT_EVERY_UNITS = 20
 FILMS = 8
@@ -147,7 +148,7 @@ def train_specialist(
             curve.save()
     meter.end()
     exported_actor(trainer, policy.policy_id).save(folder / ACTOR_FILE)
-    write_json_atomically(folder / "curve.json", curve.points)
+    write_json_atomically(folder / CURVE_FILE, curve.points)
     return _specialist_figures(trainer) | {"steps_to_90_percent": steps_to(curve.points, 0.9)}
 
 
@@ -168,7 +169,7 @@ class _Curve:
     def __init__(self, state: Path, trainer: SpecialistTrainer) -> None:
         self._state, self._trainer = state, trainer
         resumed = resume(state, trainer)
-        kept = read_json(state / "curve.json") if resumed else []
+        kept = read_json(state / CURVE_FILE) if resumed else []
         self.points: list[list[int]] = kept[: trainer.progress.online_episodes]
 
     def note(self) -> None:
@@ -185,7 +186,7 @@ class _Curve:
 
     def save(self) -> None:
         """Write curve and checkpoint; the curve first, since a longer one is cut on resuming."""
-        write_json_atomically(self._state / "curve.json", self.points)
+        write_json_atomically(self._state / CURVE_FILE, self.points)
         save_specialist(self._state, self._trainer)
 
 

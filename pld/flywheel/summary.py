@@ -23,7 +23,7 @@ from pld.flywheel.collecting import seed_of_log
 from pld.flywheel.config import FlywheelConfig
 from pld.flywheel.names import RESIDUAL_CONTROLS
 from pld.flywheel.stage import DONE, current_stages
-from pld.flywheel.stages import EVALUATION_FILE
+from pld.flywheel.stages import CURVE_FILE, EVALUATION_FILE
 from pld.flywheel.turning import Flywheel
 
 SUMMARY_FILE = "summary.json"
@@ -66,7 +66,7 @@ def write_summary(wheel: Flywheel, json_file: Path | None) -> dict[str, Any]:
         "seeds_disjoint": True,
         "report": REPORT_FILE,
     }
-    write_report(run / REPORT_FILE, _report(run, summary, evaluations))
+    write_report(run / REPORT_FILE, _report(run, current, summary))
     write_json_atomically(run / SUMMARY_FILE, summary)
     if json_file is not None:
         write_json_atomically(json_file, summary)
@@ -95,13 +95,15 @@ def _comparisons(evaluations: list[Evaluation], final: str) -> list[dict[str, An
     found = {(e.name, e.task): e for e in evaluations}
     rows = []
     for other in evaluations:
-        name = counterpart(other.name, final)
+        name = counterpart(other.name, final) or ""
         best = found.get((name, other.task))
         if best is None or other is best:
             continue
         regions = best.regions if len(best.regions) > 1 else ()
         for region in (None, *regions):
             pair = paired(*on_common_starts(other, best), region)
+            if not pair.n:
+                continue
             rows.append(
                 {
                     "task": best.task,
@@ -115,7 +117,7 @@ def _comparisons(evaluations: list[Evaluation], final: str) -> list[dict[str, An
     return rows
 
 
-def counterpart(name: str, final: str) -> str:
+def counterpart(name: str, final: str) -> str | None:
     """What the policy `name` is compared with: the policy that had as much to learn from.
 
     On the same starts, so `P@REGION` is compared with another policy in that region.
@@ -126,9 +128,10 @@ def counterpart(name: str, final: str) -> str:
         against = "specialist"
     elif control.startswith("probing-"):
         against = f"control-{control.replace('probing', 'demonstrations')}"
+    elif control.startswith("demonstrations-"):
+        return None  # it is what `probing-N` is compared with
     else:
-        one_round = control.startswith(("alpha-", "demonstrations-"))
-        against = "distilled-1" if one_round else final
+        against = "distilled-1" if control.startswith("alpha-") else final
     return evaluation_name(against, region)
 
 
@@ -138,7 +141,8 @@ def _stage(run: Path, folder: Path) -> dict[str, Any]:
     return {"name": name, "cpu_s": content["cpu_s"], "figures": content["figures"]}
 
 
-def _report(run: Path, summary: dict[str, Any], evaluations: list[Evaluation]) -> Report:
+def _report(run: Path, stages: Sequence[Path], summary: dict[str, Any]) -> Report:
+    evaluations = evaluations_of(stages)
     final = f"distilled-{summary['rounds']}"
     ordered = sorted(evaluations, key=lambda e: _place(Path(e.name) / e.task / "file"))
     return Report(
@@ -146,15 +150,18 @@ def _report(run: Path, summary: dict[str, Any], evaluations: list[Evaluation]) -
         final=final,
         evaluations=ordered,
         films=[f for task in summary["tasks"] for f in _films(run, evaluations, task, final)],
-        curves=curves_of(run),
+        curves=curves_of(stages),
         comparisons=summary["comparisons"],
         cpu_s={s["name"]: s["cpu_s"] for s in summary["stages"]},
     )
 
 
-def curves_of(run: Path) -> dict[str, list[tuple[int, bool]]]:
-    """Learning curves of the run's specialists: (environment steps, success) per episode."""
-    found = sorted(run.glob("*specialist*/*/curve.json"))
+def curves_of(stages: Sequence[Path]) -> dict[str, list[tuple[int, bool]]]:
+    """Learning curves of the specialists among a run's stages.
+
+    (environment steps, success) per episode.
+    """
+    found = sorted(p for folder in stages if (p := folder / CURVE_FILE).exists())
     return {
         f"{path.parent.name} {path.parent.parent.name}": [
             (int(s), bool(k)) for s, k in read_json(path)

@@ -214,7 +214,7 @@ class Flywheel(RunWeights):
         called = evaluation_name(name, starts_in)
         self.stage(
             f"evaluation/{called}/{task}",
-            {"seeds": [seeds[0], len(seeds)], "execute": config.execute_horizon},
+            {"execute": config.execute_horizon},
             list(files) if files else [self.policy_file(name)],
             lambda folder: stages.evaluate(
                 folder,
@@ -225,6 +225,7 @@ class Flywheel(RunWeights):
                 config.seed,
                 self.meter,
             ),
+            {"seeds": [seeds[0], len(seeds)]},
         )
 
     def cast(self, name: str, task: str) -> Cast:
@@ -258,10 +259,15 @@ class Flywheel(RunWeights):
         return content
 
     def stage(
-        self, name: str, settings: dict[str, Any], upstream: list[Path], work: stages.StageWork
+        self,
+        name: str,
+        settings: dict[str, Any],
+        upstream: list[Path],
+        work: stages.StageWork,
+        amount: dict[str, Any] | None = None,
     ) -> StageRecord:
         """Run or skip one stage, remember its record and tell `on_stage`."""
-        record = run_stage(self.folder, name, settings, upstream, work, self.meter)
+        record = run_stage(self.folder, name, settings, upstream, work, self.meter, amount or {})
         self.records.append(record)
         if self.on_stage is not None:
             self.on_stage(record)

@@ -24,9 +24,9 @@ from pld.flywheel.config import FlywheelConfig, tasks_of
 from pld.flywheel.controls import run_controls
 from pld.flywheel.names import controls_named
 from pld.flywheel.rolling import Cast, Rolled, Specialist, roll
-from pld.flywheel.stage import SilentMeter, run_stage
+from pld.flywheel.stage import SilentMeter, current_stages, run_stage
 from pld.flywheel.stages import distill, load_specialist, probe, steps_to
-from pld.flywheel.summary import counterpart, write_summary
+from pld.flywheel.summary import counterpart, curves_of, write_summary
 from pld.flywheel.turning import Flywheel
 from pld.probing.horizon import takeover_of_seed
 from pld.residual.actor import ResidualActor
@@ -330,6 +330,18 @@ def test_a_stage_with_other_inputs_starts_from_an_empty_folder(tmp_path: Path) -
     assert read_json(tmp_path / "s" / "done.json")["outputs"].keys() == {"out.json"}
 
 
+def test_a_stage_done_again_to_the_same_bits_leaves_the_later_ones_done(
+    turned: Flywheel, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(turned.folder, tmp_path / "run"))
+    for name in (f"specialist/{TASK}", f"probing-1/{TASK}"):
+        shutil.rmtree(folder / name)
+    again = Flywheel(folder, CONFIG, PointWorld, SilentMeter())
+    again.turn()
+    done = {record.name for record in again.records if not record.skipped}
+    assert done == {f"specialist/{TASK}", f"probing-1/{TASK}"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -428,6 +440,7 @@ def test_a_run_taken_up_with_other_demonstrations_tells_nothing_of_the_old_polic
     assert {r["name"] for r in summary["rates"]} == {"base", "specialist", "distilled-1"}
     told = {s["name"] for s in summary["stages"]}
     assert not told & {"control-specialist-only", "distilled-2", f"specialist-2/{TASK}"}
+    assert curves_of(current_stages(folder)).keys() == {f"{TASK} specialist"}
 
 
 @pytest.mark.parametrize(
@@ -453,6 +466,32 @@ def test_a_summary_is_written_where_policies_were_evaluated_on_different_starts(
     assert (rates["base"], rates["distilled-2"]) == (CONFIG.evaluation_episodes, 2)
 
 
+def test_an_evaluation_of_another_length_goes_on_from_the_episodes_that_were_run(
+    turned: Flywheel, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(turned.folder, tmp_path / "run"))
+    stage = folder / "evaluation" / "distilled-2" / TASK
+    whole = (stage / "evaluation.json").read_text()
+    logs = {p: p.stat().st_mtime_ns for p in stage.glob(".episodes/*.json")}
+    for count in (2, CONFIG.evaluation_episodes):
+        config = replace(CONFIG, evaluation_episodes=count)
+        Flywheel(folder, config, PointWorld, SilentMeter()).evaluate("distilled-2")
+        assert len(read_json(stage / "evaluation.json")["episodes"]) == count
+    assert logs == {p: p.stat().st_mtime_ns for p in stage.glob(".episodes/*.json")}
+    assert (stage / "evaluation.json").read_text() == whole
+
+
+def test_a_region_without_a_common_start_is_not_compared(turned: Flywheel, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(turned.folder, tmp_path / "run"))
+    fewer = Flywheel(folder, replace(CONFIG, evaluation_episodes=1), PointWorld, SilentMeter())
+    fewer.evaluate("distilled-2")
+    rows = write_summary(fewer, None)["comparisons"]
+    assert rows
+    assert all(
+        sum(row[k] for k in ("only_first", "only_second", "both", "neither")) for row in rows
+    )
+
+
 def test_every_control_is_compared_with_what_had_as_much_to_learn_from() -> None:
     pairs = {name: counterpart(name, "distilled-2") for name in ("base", "distilled-1")}
     assert set(pairs.values()) == {"distilled-2"}
@@ -461,7 +500,7 @@ def test_every_control_is_compared_with_what_had_as_much_to_learn_from() -> None
     assert counterpart("control-probing-50@corner", "distilled-2") == (
         "control-demonstrations-50@corner"
     )
-    assert counterpart("control-demonstrations-50", "distilled-2") == "distilled-1"
+    assert counterpart("control-demonstrations-50", "distilled-2") is None
     for name in ("rlpd", "no-base-data", "xi-one", "no-search", "failure-cost"):
         assert counterpart(f"control-{name}", "distilled-2") == "specialist"
 

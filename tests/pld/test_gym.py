@@ -157,6 +157,41 @@ def test_an_action_without_a_range_is_refused() -> None:
 def test_dictionary_observations_are_flattened_in_key_order() -> None:
     seen = {"b": np.array([[2.0, 3.0]]), "a": np.array(1.0)}
     assert flat(seen).tolist() == [1.0, 2.0, 3.0]
+    assert flat((seen["b"], (4, seen["a"]))).tolist() == [2.0, 3.0, 4.0, 1.0]
+
+
+class Reusing(Slide):
+    """Tells all its observations in one array."""
+
+    def reset(self, **kwargs: Any):
+        seen, info = super().reset(**kwargs)
+        self.buffer = seen
+        return self.buffer, info
+
+    def step(self, action: np.ndarray):
+        seen, *rest = super().step(action)
+        self.buffer[:] = seen
+        return (self.buffer, *rest)
+
+
+def test_an_environment_may_reuse_the_array_of_its_observations() -> None:
+    reusing = GymnasiumTask(Reusing(), lambda seen: np.array([7.0]), name="slide", max_steps=9)
+    episode = collect_episode(reusing, 3, base_policy_of(1), 0, 0.9)
+    places = [float(seen[0]) for seen in reusing.seen]
+    assert len(set(places)) == len(places) > 5
+    assert episode.observations[:, 0] == pytest.approx(places[:-1])
+    assert episode.next_observations[:, 0] == pytest.approx(places[1:])
+
+
+@pytest.mark.parametrize("bounds", [(-0.1, 0.3), (0.7, 0.8), (-1e-3, 1e3 / 3)])
+def test_the_ends_of_the_action_range_are_in_the_action_space(bounds) -> None:
+    slide = Slide()
+    slide.action_space = spaces.Box(*bounds, (1,), np.float64)
+    at_work = GymnasiumTask(slide, lambda seen: np.array([bounds[0]]), name="slide", max_steps=9)
+    at_work.reset(1)
+    for end in (-1.0, 1.0):
+        at_work.step(np.array([end]))
+        assert slide.action_space.contains(at_work.done[-1])
 
 
 def test_a_base_policy_with_a_reset_is_reset_with_the_seed() -> None:
@@ -170,13 +205,16 @@ def test_a_base_policy_with_a_reset_is_reset_with_the_seed() -> None:
             return np.array([5.0])
 
     GymnasiumTask(Slide(), Counting(), name="slide", max_steps=9).reset(77)
-    assert seeds == [77]
+    assert seeds == [0, 77], "before it is asked for the first time, too"
 
 
 def test_an_evaluation_reports_its_interval() -> None:
     result = evaluate(task(speed=10.0), None, range(8))
     assert (result.rate.k, result.rate.n) == (8, 8)
     assert str(Evaluation({1: True, 2: False}, 3.0)).startswith("1/2 [0.09, 0.91]")
+    assert evaluate(task(speed=10.0), None, np.arange(3)).rate.n == 3
+    with pytest.raises(ConfigError, match="2 seeds come twice"):
+        evaluate(task(speed=10.0), None, [1, 1, 2, 1])
 
 
 def test_probing_keeps_whole_successes_with_the_executed_actions_as_labels() -> None:
@@ -193,6 +231,7 @@ def test_probing_keeps_whole_successes_with_the_executed_actions_as_labels() -> 
     assert len(episodes) == 12
     assert takeovers <= set(range(7))
     assert len(takeovers) > 2
+    assert all(e.takeover_step < len(e) for e in probe(slide, actor, wanted=9, first_seed=900))
     for episode in episodes:
         steps = len(episode)
         assert len(episode.observations) == steps
