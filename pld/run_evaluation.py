@@ -13,12 +13,14 @@ from pld.evaluation.intervals import Paired
 from pld.evaluation.results import EpisodeResult, Evaluation, on_common_starts, paired
 from pld.evaluation.seeds import EVALUATION_BLOCK
 from pld.files import read_json
+from pld.flywheel.rolling import specialist_id
 from pld.recording.run_files import (
     CHECKPOINTS_NAME,
     PARAMETERS_NAME,
     read_kept,
     weights_digest,
 )
+from pld.residual.actor import load_actor
 from pld.run_folder import policys_episodes
 
 
@@ -96,13 +98,16 @@ def load_evaluation(path: Path) -> Evaluation:
 def policy_of_run(run_dir: Path) -> str:
     """Name of the policy that a run was of, as evaluations have it; empty where nobody can tell."""
     parameters = read_kept(run_dir / PARAMETERS_NAME)
-    policy = Path(str(parameters.get("policy", "")))
-    if not policy.is_file():
-        return ""
-    if read_kept(run_dir / CHECKPOINTS_NAME).get("policy") != weights_digest(policy):
-        return ""
-    base = load_checkpoint(policy).policy_id
-    return f"specialist-over-{base}" if parameters.get("specialist") else base
+    weights = {name: str(parameters.get(name, "")) for name in ("policy", "specialist")}
+    ran = read_kept(run_dir / CHECKPOINTS_NAME)
+    for name, given in weights.items():
+        if name == "policy" or given:
+            path = Path(given)
+            if not path.is_file() or ran.get(name) != weights_digest(path):
+                return ""
+    base = load_checkpoint(Path(weights["policy"])).policy_id
+    specialist = weights["specialist"]
+    return specialist_id(load_actor(Path(specialist)), base) if specialist else base
 
 
 def deployed(run_dir: Path, evaluation: Path) -> Deployed:

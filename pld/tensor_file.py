@@ -28,7 +28,7 @@ def write_tensors(
     A process killed at any moment leaves the file that was there before. The same content is the
     same file, to the last byte.
     """
-    text = json.dumps(described, sort_keys=True)
+    text = described_text(described)
     digest = content_hash(text, tensors)
     header = {"kind": kind, "schema": str(schema), "task": task, "hash": digest, "described": text}
     whole = save({k: v.contiguous() for k, v in tensors.items()}, metadata=header)
@@ -76,6 +76,11 @@ def refuse_not_finite(path: Path, tensors: dict[str, th.Tensor]) -> None:
                 f"{str(path)!r}: tensor {name!r} holds numbers that are not finite; use older "
                 "weights or train them again"
             )
+
+
+def described_text(described: dict[str, Any]) -> str:
+    """A description as the file holds it."""
+    return json.dumps(described, sort_keys=True)
 
 
 def content_hash(text: str, tensors: dict[str, th.Tensor]) -> str:

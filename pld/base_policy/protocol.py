@@ -1,4 +1,4 @@
-"""What every base policy offers: the scripted one, the built-in VLA, openvla, remote policies."""
+"""What every base policy offers: scripted ones, the built-in VLA, a policy of one's own."""
 
 from __future__ import annotations
 

@@ -25,6 +25,14 @@ def writable(path: Path | None) -> Path | None:
     return path
 
 
+def writable_folder(folder: Path) -> Path:
+    """Refuse, before anything runs, a folder that cannot be made or written into."""
+    if folder.is_file():
+        raise ConfigError(f"{str(folder)!r} is a file; name a folder")
+    writable(folder / "file")
+    return folder
+
+
 JsonOption = Annotated[
     Path | None,
     typer.Option("--json", help="Write the figures to this file too.", callback=writable),

@@ -25,8 +25,7 @@ def summary(
     from pld.evaluation.seeds import EVALUATION_BLOCK
     from pld.run_folder import seeds_not_kept_aside, success_rows, verdicts
 
-    rows = success_rows(run_dir)
-    found = verdicts(run_dir)
+    rows, found = success_rows(run_dir), verdicts(run_dir)
     table = PlainTable("region", "success", "rate", "95 % interval", title=f"{run_dir.name}")
     for row in rows:
         rate = f"{100 * row.successes / row.episodes:.0f} %" if row.episodes else ""
@@ -40,13 +39,21 @@ def summary(
         f"{len(found)} episodes closed, a person acted in {helped}, {lost} messages lost, "
         f"bags in {run_dir}/episodes"
     )
-    if learned_from := seeds_not_kept_aside(found):
+    learned_from = seeds_not_kept_aside(found)
+    if learned_from:
         console.print(
             f"starts with seeds {learned_from[0]} to {learned_from[-1]} may have been learned "
             f"from; evaluate with seed:={EVALUATION_BLOCK.start} or above"
         )
     if json_file is not None:
-        write_json_atomically(json_file, [asdict(row) for row in rows])
+        figures = {
+            "episodes": len(found),
+            "helped": helped,
+            "messages_lost": lost,
+            "seeds_not_kept_aside": learned_from,
+            "success": [asdict(row) for row in rows],
+        }
+        write_json_atomically(json_file, figures)
 
 
 @app.command()

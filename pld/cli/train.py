@@ -18,7 +18,7 @@ from pld.cli.flywheel import (
     finish,
     opened,
 )
-from pld.cli.options import JsonOption, writable
+from pld.cli.options import JsonOption, writable, writable_folder
 from pld.errors import ConfigError
 
 app = typer.Typer(help="Train one part of the flywheel.", no_args_is_help=True)
@@ -73,11 +73,13 @@ def specialist(
 def sft(
     start: Annotated[Path, typer.Argument(help="weights to begin from; they are not touched")],
     episodes: Annotated[list[Path], typer.Argument(help="folders that `pld bag convert` wrote")],
-    output: Annotated[Path, typer.Option(help="folder that receives policy.safetensors")],
+    output: Annotated[
+        Path, typer.Option(help="folder that receives policy.safetensors", callback=writable_folder)
+    ],
     steps: Annotated[
         int | None, typer.Option(min=1, help="training steps; default: as the episodes' tasks need")
     ] = None,
-    seed: Annotated[int, typer.Option(help="seed of batches and augmentation")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="seed of batches and augmentation")] = 0,
     whole: Annotated[
         bool, typer.Option("--whole", help="learn the base's prefix too, as in the paper")
     ] = False,
@@ -95,8 +97,11 @@ def sft(
     from pld.flywheel.config import steps_for
 
     torch.set_num_threads(1)
+    if (output / stages.POLICY_FILE).resolve() == start.resolve():
+        raise ConfigError(f"output {str(output)!r} holds the weights to begin from; name another")
     meter = RichMeter()
     labels = "whole" if whole else "specialist"
+    episodes = list({folder.resolve(): folder for folder in episodes}.values())
     with meter:
         rate_hz = load_checkpoint(start).rate_hz
         config = SftConfig(seed=seed, steps=steps or steps_for(tasks_in(episodes)))
@@ -114,7 +119,7 @@ def reward(
         typer.Option(help="file that receives the weights, .safetensors", callback=writable),
     ],
     steps: Annotated[int, typer.Option(min=1, help="training steps")] = 600,
-    seed: Annotated[int, typer.Option(help="seed of weights, batches and augmentation")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="seed of weights, batches and augmentation")] = 0,
     json_file: JsonOption = None,
 ) -> None:
     """Train the image classifier of success on recorded bags; use it with detector:=FILE."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -128,7 +129,7 @@ class FlywheelConfig:
         self._check_alphas()
         if self.labels not in LABELS:
             raise ConfigError.unknown("labels", self.labels, LABELS)
-        if not self.rate_hz > 0:
+        if not 0 < self.rate_hz < math.inf:
             raise ConfigError(f"rate_hz is {self.rate_hz:g}; give a rate above 0, such as 10")
         if not 1 <= self.execute_horizon <= self.chunk_horizon:
             raise ConfigError(

@@ -14,7 +14,13 @@ from torch import nn
 from pld.errors import ConfigError, ContractError
 from pld.residual.networks import LOG_STD_MIN, FrozenNormaliser, ResidualActorNet
 from pld.residual.protocol import Vector
-from pld.tensor_file import read_tensors, refuse_not_finite, write_tensors
+from pld.tensor_file import (
+    content_hash,
+    described_text,
+    read_tensors,
+    refuse_not_finite,
+    write_tensors,
+)
 from pld.types import Array
 
 KIND = "pld-residual-actor"
@@ -116,9 +122,16 @@ class ResidualActor:
 
     def save(self, path: Path) -> str:
         """Write weights and card to `path` atomically; returns the content hash."""
+        return write_tensors(path, KIND, SCHEMA, self.card.task, asdict(self.card), self._tensors())
+
+    @property
+    def digest(self) -> str:
+        """The content hash, as `save` returns it."""
+        return content_hash(described_text(asdict(self.card)), self._tensors())
+
+    def _tensors(self) -> dict[str, th.Tensor]:
         tensors = {**self._network.state_dict(), "mean": self._mean, "gain": self._gain}
-        tensors |= {"residual_scale": self._scale, **self._spread}
-        return write_tensors(path, KIND, SCHEMA, self.card.task, asdict(self.card), tensors)
+        return {**tensors, "residual_scale": self._scale, **self._spread}
 
 
 def load_actor(path: Path, task: str | None = None) -> ResidualActor:

@@ -180,8 +180,10 @@ CONTROLS: dict[str, dict[str, Any]] = {
 def control(name: str, config: ResidualConfig) -> ResidualConfig:
     """`config` changed into a named control.
 
-    rlpd: SAC from scratch with the base's successes as prior data, no base action anywhere;
-    no-base-data: residual learning that starts with empty buffers; xi-one: residuals as large as
+    rlpd: SAC from scratch with the base's successes as prior data, no base action anywhere; they
+    are collected at its decisions, so an action of the base is held between them, too;
+    no-base-data: residual learning that starts with empty buffers, without a horizon T and what
+    follows from one (probing starts, shorter time limits); xi-one: residuals as large as
     the action range; no-calql: critics not pre-trained; no-probing-starts: the specialist acts
     from the first step of every training episode; no-search: every training episode begins at a
     new start; failure-cost: a fault of the arm costs half of what a success is worth. Without a

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import os
 import platform
 import shlex
@@ -47,8 +48,10 @@ class Figure:
         return " and ".join(parts)
 
 
-def told(value: float, unit: str) -> str:
-    """A value with its unit: counts exactly, anything else to four places."""
+def told(value: float | None, unit: str) -> str:
+    """A value with its unit: counts exactly, anything else to four places; None was not seen."""
+    if value is None:
+        return "not seen"
     is_count = not unit and float(value).is_integer()
     return f"{int(value):,}" if is_count else f"{value:.4g} {unit}".rstrip()
 
@@ -66,10 +69,16 @@ def report(title: str, figures: Sequence[Figure], console: Console, json_path: P
             "title": title,
             "command": shlex.join(["pld", *arguments_without_json(sys.argv[1:])]),
             "machine": machine(),
-            "figures": [asdict(f) | {"met": f.met, "aim": f.aim()} for f in figures],
+            "figures": [_as_json(f) for f in figures],
         }
         json_path.write_text(json.dumps(document, indent=1) + "\n")
     return all(figure.met is not False for figure in figures)
+
+
+def _as_json(figure: Figure) -> dict[str, object]:
+    """`figure` with null for what was not seen: JSON has no NaN."""
+    value = figure.value if math.isfinite(figure.value) else None
+    return asdict(figure) | {"value": value, "met": figure.met, "aim": figure.aim()}
 
 
 def machine() -> dict[str, object]:

@@ -121,7 +121,10 @@ def test_a_missed_aim_is_said_and_an_aim_that_nobody_stated_is_not(tmp_path: Pat
     console = Console(quiet=True)
     assert report("t", figures, console, tmp_path / "good.json")
     assert not report("t", [*figures, Figure("c", 1.0, "", at_least=2.0)], console, None)
-    assert not report("t", [Figure("nan", float("nan"), "ms", at_most=2.0)], console, None)
+    unseen = tmp_path / "unseen.json"
+    assert not report("t", [Figure("nan", float("nan"), "ms", at_most=2.0)], console, unseen)
+    assert '"value": null' in unseen.read_text(), "JSON has no NaN"
+    assert "| nan | not seen | <= 2 | **no** |" in page([unseen])
     text = page([tmp_path / "good.json"])
     assert "| a | 1 ms | <= 2 | yes |" in text
     assert json.loads((tmp_path / "good.json").read_text())["machine"]["cores"]

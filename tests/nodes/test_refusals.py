@@ -106,6 +106,17 @@ def test_a_specialist_in_place_of_a_base_is_recognised(refusal, tmp_path: Path) 
     assert "need 'pld-builtin-vla'; this is a specialist; give it as specialist:=" in said
 
 
+def test_fine_tuning_never_writes_over_what_it_begins_from(refusal, tmp_path: Path) -> None:
+    start = tmp_path / "policy.safetensors"
+    random_base(start)
+    before = start.read_bytes()
+    said = refusal("train", "sft", start, tmp_path, "--output", tmp_path / ".")
+    assert "holds the weights to begin from; name another" in said
+    assert start.read_bytes() == before
+    said = refusal("train", "sft", start, tmp_path, "--output", start)
+    assert f"{str(start)!r} is a file; name a folder" in said
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -115,6 +126,7 @@ def test_a_specialist_in_place_of_a_base_is_recognised(refusal, tmp_path: Path) 
             ["distill"],
             "there is no run in 'runs/flywheel/cube_pickup-seed0'; `pld flywheel` makes one",
         ),
+        (["flywheel", "--rate-hz", "inf"], "rate_hz is inf; give a rate above 0"),
         (["flywheel", "--specialists", "9"], "round 9: this run has rounds 1 to 2"),
         (["train", "sft", "nope.safetensors", "nope", "--output", "o"], "no weights at 'nope"),
         (["train", "reward", "nope", "--output", "o.pt"], "ends in .safetensors"),

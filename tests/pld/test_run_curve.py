@@ -75,8 +75,12 @@ def test_an_episode_in_which_a_person_acted_is_not_the_specialists(run_dir: Path
     file.write_text(json.dumps(helped))
     assert [p.episode for p in run_curve(run_dir, 2)] == [2, 5, 6]
     assert success_rows(run_dir)[-1].episodes == 5
-    printed = CliRunner().invoke(app, ["summary", str(run_dir)]).output
+    told = run_dir / "told.json"
+    printed = CliRunner().invoke(app, ["summary", str(run_dir), "--json", str(told)]).output
     assert "a person acted in 1" in printed
+    figures = json.loads(told.read_text())
+    assert (figures["episodes"], figures["helped"]) == (len(OUTCOMES), 1)
+    assert figures["success"][-1]["episodes"] == 5
 
 
 def test_the_first_point_that_meets_an_aim_is_found_or_nothing(run_dir: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ import pytest
 from pld import run_evaluation
 from pld.errors import ConfigError
 from pld.evaluation.results import EpisodeResult, Evaluation
-from pld.files import sha256_of, write_json_atomically
-from pld.recording.run_files import CHECKPOINTS_NAME, PARAMETERS_NAME
+from pld.files import write_json_atomically
+from pld.flywheel.rolling import Specialist
+from pld.recording.run_files import CHECKPOINTS_NAME, PARAMETERS_NAME, weights_digest
+from pld.residual.actor import ResidualActor, load_actor
 from pld.run_evaluation import deployed, policy_of_run
-from tests.nodes.test_graph_probing import random_base
+from tests.nodes.test_graph_probing import random_base, random_specialist
 
 FIRST = 1_000_000_000
 
@@ -50,17 +53,32 @@ def test_agreement_is_the_rate_within_the_lockstep_interval(tmp_path: Path, monk
 
 
 def test_a_run_of_another_policy_is_no_comparison(tmp_path: Path, monkeypatch) -> None:
-    weights = tmp_path / "base.safetensors"
-    policy_id = random_base(weights).policy_id
+    weights, actor = tmp_path / "base.safetensors", tmp_path / "actor.safetensors"
+    base = random_base(weights)
+    specialist = Specialist(base, random_specialist(actor, base))
     write = write_json_atomically
-    write(tmp_path / PARAMETERS_NAME, {"policy": str(weights), "specialist": "actor.safetensors"})
-    write(tmp_path / CHECKPOINTS_NAME, {"policy": f"sha256:{sha256_of(weights)}"})
-    assert policy_of_run(tmp_path) == f"specialist-over-{policy_id}"
-    with pytest.raises(ConfigError, match=f"ran specialist-over-{policy_id}, and .* is of p"):
+    write(tmp_path / PARAMETERS_NAME, {"policy": str(weights), "specialist": str(actor)})
+    kept = {"policy": weights_digest(weights), "specialist": weights_digest(actor)}
+    write(tmp_path / CHECKPOINTS_NAME, kept)
+    assert policy_of_run(tmp_path) == specialist.policy_id
+    with pytest.raises(ConfigError, match=f"ran {specialist.policy_id}, and .* is of p"):
         compared(tmp_path, monkeypatch, evaluation("y"), evaluation("y"))
-    write(tmp_path / CHECKPOINTS_NAME, {"policy": "sha256:of an earlier file"})
-    assert policy_of_run(tmp_path) == ""
+    for name in kept:
+        write(tmp_path / CHECKPOINTS_NAME, {**kept, name: "sha256:of an earlier file"})
+        assert policy_of_run(tmp_path) == ""
     assert compared(tmp_path, monkeypatch, evaluation("y"), evaluation("y")).agrees
+
+
+def test_specialists_of_other_weights_over_the_same_base_are_other_policies(tmp_path: Path) -> None:
+    base = random_base(tmp_path / "base.safetensors")
+    first = random_specialist(tmp_path / "actor.safetensors", base)
+    other = ResidualActor(replace(first.card, learned_steps=7), first._tensors())
+    names = {Specialist(base, actor).policy_id for actor in (first, other)}
+    assert len(names) == 2
+    assert first.save(tmp_path / "again.safetensors") == first.digest
+    files = [(tmp_path / f"{name}.safetensors").read_bytes() for name in ("actor", "again")]
+    assert files[0] == files[1], "the same content is the same file"
+    assert load_actor(tmp_path / "again.safetensors").digest == first.digest
 
 
 def test_a_run_in_which_base_and_specialist_take_turns_is_no_evaluation(
