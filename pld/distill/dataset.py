@@ -50,6 +50,8 @@ class SftDataset:
         self._instruction = np.concatenate(
             [np.full(len(e), self.instructions.index(e.instruction)) for e in episodes]
         )
+        task = np.concatenate([np.full(len(e), self.tasks.index(e.task)) for e in episodes])
+        self._of_task = [np.flatnonzero(task == i) for i in range(len(self.tasks))]
         ends = np.cumsum([len(e) for e in episodes])
         last = np.concatenate(
             [np.full(len(e), end - 1) for e, end in zip(episodes, ends, strict=True)]
@@ -84,9 +86,18 @@ class SftDataset:
         }
 
     def batch(self, size: int, seed: int, step: int, augmentation: Augmentation) -> Batch:
-        """The batch of training step `step`: frames at random, with replacement, augmented."""
+        """The batch of training step `step`: frames at random, with replacement, augmented.
+
+        Each task has the same part in it, however many frames there are of each.
+        """
         rng = np.random.default_rng((seed, step))
-        rows = rng.integers(0, len(self), size)
+        parts = [len(part) for part in np.array_split(np.arange(size), len(self.tasks))]
+        rows = np.concatenate(
+            [
+                frames[rng.integers(0, len(frames), part)]
+                for frames, part in zip(self._of_task, parts, strict=True)
+            ]
+        )
         images = shifted(self.images, rows, augmentation.shift_px, rng)
         proprio = self.proprio[rows]
         noise = rng.standard_normal(proprio.shape).astype(np.float32)

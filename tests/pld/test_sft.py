@@ -109,6 +109,19 @@ def test_chunks_never_reach_into_the_next_episode() -> None:
     assert batch.mask.sum(1).tolist() == [min(3, steps) for steps in seen]
 
 
+def test_every_task_has_the_same_part_in_a_batch_however_many_frames_it_has() -> None:
+    many = [episode(i) for i in range(9)]
+    few = episode(20, steps=3, instruction="insert the peg", task="peg_insertion")
+    frames = SftDataset([*many, few], 3)
+    of_peg = frames.instructions.index("insert the peg")
+    for size, part in ((32, 16), (8, 4)):
+        batch = frames.batch(size, 0, 0, PLAIN)
+        assert int((batch.instruction == of_peg).sum()) == part
+    one = SftDataset(many, 3)
+    rows = np.random.default_rng((7, 5)).integers(0, len(one), 16)
+    np.testing.assert_array_equal(one.batch(16, 7, 5, PLAIN).proprio, one.proprio[rows])
+
+
 def test_a_batch_follows_from_seed_and_step_alone() -> None:
     frames = dataset()
     first, again = (frames.batch(8, 1, 5, Augmentation()) for _ in range(2))
