@@ -25,6 +25,7 @@ from pld.recording.reader import Episode, ImageStream, read_episode
 from pld.recording.recover import episode_folders
 from pld.recording.verdict import load_verdict
 from pld.safety.limits import SafetyLimits, load_limits
+from pld.share import share_path
 from pld.types import ActionSource, ArmState, BaseAction, Choice, Command, EpisodeState
 
 KEPT_ASIDE = "kept aside"
@@ -113,7 +114,7 @@ def convert_folder(folder: Path, output: Path, limits: Path | None) -> list[Conv
 
 def _limits_file(name: str) -> Path:
     """The limits that a run names: a file of the operator's, or one that comes with the package."""
-    return Path(name) if Path(name).exists() else Path(__file__).parents[1] / name
+    return Path(name) if Path(name).exists() else share_path(name)
 
 
 def rules_of(folder: Path, limits: Path | None = None) -> tuple[SafetyLimits, ActionSpec]:

@@ -31,8 +31,8 @@ from pld.probing.horizon import sample_takeover_step
 from pld.residual.actor import ResidualActor
 from pld.residual.config import ResidualConfig
 from pld.residual.episode import Episode, collect_episode
+from pld.residual.export import exported_actor
 from pld.residual.held import HeldResidual
-from pld.residual.run import exported_actor
 from pld.residual.trainer import EmptyOfflineBufferError, SpecialistTrainer
 from pld.types import Array
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pld.base_policy.builtin import BuiltinPolicy
-from pld.errors import ContractError, PldError
+from pld.errors import PldError
 from pld.experience import LearnerView, experience
 from pld.files import read_json, write_json_atomically
 from pld.probing.horizon import sample_takeover_step
 from pld.residual.checkpoint import resume, save_checkpoint
 from pld.residual.config import ResidualConfig
 from pld.residual.episode import Episode
+from pld.residual.export import exploring_actor, exported_actor
 from pld.residual.protocol import ResidualObservation, StepOutcome
-from pld.residual.run import exploring_actor, exported_actor
 from pld.residual.trainer import Phase, SpecialistTrainer
 from pld.rollout_env import SENSOR_DIM
 from pld.run_folder import closed_folders
@@ -119,7 +119,7 @@ class RunLearner:
     def _take(self, folder: Path) -> None:
         try:
             episode = experience(folder, self._view)
-        except (ContractError, PldError) as error:
+        except PldError as error:
             self.skipped[folder.name] = str(error)
             return
         if not self._fits(episode):

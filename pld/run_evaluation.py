@@ -13,7 +13,6 @@ from pld.evaluation.intervals import Paired
 from pld.evaluation.results import EpisodeResult, Evaluation, on_common_starts, paired
 from pld.evaluation.seeds import EVALUATION_BLOCK
 from pld.files import read_json
-from pld.flywheel.rolling import specialist_id
 from pld.recording.run_files import (
     CHECKPOINTS_NAME,
     PARAMETERS_NAME,
@@ -105,9 +104,9 @@ def policy_of_run(run_dir: Path) -> str:
             path = Path(given)
             if not path.is_file() or ran.get(name) != weights_digest(path):
                 return ""
-    base = load_checkpoint(Path(weights["policy"])).policy_id
-    specialist = weights["specialist"]
-    return specialist_id(load_actor(Path(specialist)), base) if specialist else base
+    if specialist := weights["specialist"]:
+        return load_actor(Path(specialist)).policy_id
+    return load_checkpoint(Path(weights["policy"])).policy_id
 
 
 def deployed(run_dir: Path, evaluation: Path) -> Deployed:

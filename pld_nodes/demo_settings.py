@@ -12,9 +12,9 @@ from pld.evaluation.seeds import Purpose, evaluation_seeds, seed_range
 from pld.files import read_json, sha256_of, write_json_atomically
 from pld.flywheel import stages
 from pld.flywheel.config import settings_of
+from pld.share import share_path
 from pld.tasks import task_facts
 from pld_nodes.parameters import found
-from pld_nodes.share import share_path
 
 SHIPPED = "launch/demo"
 SETTINGS_NAME = "settings.json"

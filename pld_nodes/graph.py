@@ -227,7 +227,7 @@ PROCESSES: tuple[Process, ...] = (
         ("robot_ip", "rate_hz", "realtime", "clock", "arm_config", "calibrations", "twin_dir"),
     ),
     Process("safety_node", "safety_node", ("rate_hz", "limits")),
-    Process("recorder_node", "recorder_node", ("output_dir", "deployment", "twin_dir", "nodes")),
+    Process("recorder_node", "recorder_node", ("output_dir", "deployment", "nodes")),
     Process("vla_node", "vla_node", ("task", "policy", "rate_hz", "twin_dir")),
     Process(
         "residual_node",
@@ -285,11 +285,6 @@ def topic(name: str) -> Topic:
 def recorded_topics() -> tuple[Topic, ...]:
     """What the recorder writes into every bag."""
     return tuple(row for row in TOPICS if row.recorded)
-
-
-def published_by(node: str) -> tuple[str, ...]:
-    """Topics that a node publishes, as its row in the table says."""
-    return tuple(t.name for t in TOPICS if t.producer in (node, EVERY_NODE))
 
 
 def read_by(node: str) -> tuple[str, ...]:

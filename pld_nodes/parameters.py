@@ -19,10 +19,10 @@ from pld.evaluation.seeds import EVALUATION_BLOCK
 from pld.probing.arbitrator import NEVER
 from pld.probing.horizon import latest_takeover
 from pld.recording.viewing import PREFIX
+from pld.share import share_path
 from pld.tasks import task_facts
 from pld_nodes.graph import MODES, Deployment, Process, processes
 from pld_nodes.resuming import next_episode, resumed_values
-from pld_nodes.share import share_path
 
 WEIGHTS = "FILE.safetensors"
 DETECTORS = ("twin", "operator", WEIGHTS)

@@ -30,7 +30,7 @@ REPORT_EVERY = round(1.0 / POLL_S)
 
 @dataclass(frozen=True)
 class RecorderConfig:
-    """Parameters of the node. `output_dir` is the run's folder; `twin_dir` is not used.
+    """Parameters of the node. `output_dir` is the run's folder.
 
     `nodes`: the run's nodes, by comma. No episode begins before those whose words are acted upon
     were found.
@@ -38,7 +38,6 @@ class RecorderConfig:
 
     output_dir: Path
     deployment: str = ""
-    twin_dir: str = ""
     nodes: str = ""
     compression: str = "zstd"
     min_free_bytes: int = MIN_FREE_BYTES

@@ -11,8 +11,8 @@ from pld.contract import CAMERAS
 from pld.errors import ConfigError
 from pld.robots.franka import FrankaConfig
 from pld.safety.limits import SafetyLimits
+from pld.share import share_path
 from pld_nodes.parameters import WEIGHTS, RunParameters, resolve
-from pld_nodes.share import share_path
 
 DRIVEN = "fr3"
 """The robot that the driver is a client of, as limits files name it."""

@@ -15,10 +15,10 @@ from pathlib import Path
 from pld.base_policy.registry import is_weights, trained_policy
 from pld.calibration.files import load_calibration
 from pld.config import load_yaml
-from pld.errors import ConfigError, RecordingError, RobotError
+from pld.errors import ConfigError, RobotError
 from pld.files import read_json, write_json_atomically
 from pld.recording.bag import EPISODES_FOLDER
-from pld.recording.durable import MIN_FREE_BYTES, free_bytes
+from pld.recording.durable import require_room
 from pld.recording.recover import needs_recovery, recover_episode
 from pld.recording.run_files import (
     CHECKPOINTS_NAME,
@@ -28,7 +28,7 @@ from pld.recording.run_files import (
     weights_digest,
 )
 from pld.robots.franka import FrankaConfig
-from pld.robots.reach import ROBOT_PORT
+from pld.robots.reach import ROBOT_PORT, probe
 from pld.run_folder import episode_folders
 from pld.safety.limits import load_limits
 from pld_nodes import graph
@@ -73,9 +73,9 @@ def check_before_start(parameters: RunParameters, deployment: Deployment) -> Non
         found(getattr(parameters, name))
     check_weights(parameters)
     takeover_limit(parameters)
-    check_writable(Path(parameters.output_dir))
+    require_room(Path(parameters.output_dir))
     if deployment is Deployment.ROBOT:
-        check_reachable(parameters.robot_ip)
+        probe(parameters.robot_ip)
     else:
         check_ports_free(parameters.robot_ip)
 
@@ -96,43 +96,13 @@ def check_weights(parameters: RunParameters) -> None:
         SuccessClassifier.load(Path(parameters.detector), parameters.task)
 
 
-def check_writable(folder: Path) -> None:
-    """The bag folder must take files and have room; raises RecordingError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise RecordingError(
-            f"output_dir {str(folder)!r} cannot be written: {error.strerror}; "
-            "choose another with output_dir:=FOLDER"
-        ) from error
-    free = free_bytes(folder)
-    if free < MIN_FREE_BYTES:
-        raise RecordingError(
-            f"output_dir {str(folder)!r} has {free / 1e6:.0f} MB free; at least "
-            f"{MIN_FREE_BYTES / 1e6:.0f} MB are needed; free some or use output_dir:=FOLDER"
-        )
-
-
-def check_reachable(address: str) -> None:
-    """An arm must answer at its FCI port; raises RobotError."""
-    try:
-        socket.create_connection((address, ROBOT_PORT), timeout=3.0).close()
-    except OSError as error:
-        raise RobotError(
-            f"no arm answers at robot_ip {address!r}, port {ROBOT_PORT}: {error}; check the cable, "
-            "the address in Desk, that joints are unlocked and FCI is activated"
-        ) from error
-
-
 def check_ports_free(address: str) -> None:
     """The twin's ports must be free; raises RobotError."""
     for port in FCI_PORTS:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((address, port))
+                listener.bind((address, port))
             except OSError as error:
                 raise RobotError(
                     f"port {port} at robot_ip {address!r} cannot be used by the twin: "

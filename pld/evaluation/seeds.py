@@ -67,9 +67,9 @@ def purpose_of(seed: int) -> Purpose:
     raise ConfigError(f"seed {seed} belongs to no purpose; take seeds from seed_range")
 
 
-def evaluation_seeds(run_seed: int, n: int, part: int = 0) -> list[int]:
+def evaluation_seeds(run_seed: int, n: int) -> list[int]:
     """The first `n` evaluation seeds of a run: the same starts for every policy compared in it."""
-    seeds = seed_range(Purpose.EVALUATION, run_seed, part)
+    seeds = seed_range(Purpose.EVALUATION, run_seed)
     if not 0 < n <= len(seeds):
         raise ConfigError(f"{n} evaluation episodes; give a number from 1 to {len(seeds)}")
     return list(seeds[:n])

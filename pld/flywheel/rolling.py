@@ -45,12 +45,7 @@ class Specialist:
     @property
     def policy_id(self) -> str:
         """Name of the pair, of what is in both."""
-        return specialist_id(self.residual, self.base.policy_id)
-
-
-def specialist_id(residual: ResidualActor, base_policy_id: str) -> str:
-    """Name of a specialist in evaluations: other weights, another name."""
-    return f"specialist-{residual.digest[:12]}-over-{base_policy_id}"
+        return self.residual.policy_id
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +20,14 @@ from pld.files import read_json, write_json_atomically
 from pld.flywheel.collecting import collect_successes
 from pld.flywheel.learnable import learnable
 from pld.flywheel.rolling import Cast, Rolled, Specialist, roll, specialist_env
-from pld.flywheel.stage import Meter, Work
+from pld.flywheel.stage import Meter
 from pld.flywheel.world import World
 from pld.probing.horizon import latest_takeover, sample_takeover_step, takeover_of_seed
 from pld.residual.actor import load_actor
 from pld.residual.checkpoint import resume
 from pld.residual.checkpoint import save_checkpoint as save_specialist
 from pld.residual.config import ResidualConfig
-from pld.residual.run import exported_actor
+from pld.residual.export import exported_actor
 from pld.residual.trainer import SpecialistTrainer
 
 POLICY_FILE = "policy.safetensors"
@@ -36,7 +37,6 @@ CURVE_FILE = "curve.json"
 EVALUATION_FILE = "evaluation.json"
 CHECKPOINT_EVERY_UNITS = 20
 FILMS = 8
-StageWork = Work
 
 
 def collect_demonstrations(
@@ -138,14 +138,16 @@ def train_specialist(
     trainer = SpecialistTrainer(env, config, sample_takeover_step)
     curve = _Curve(folder / ".state", trainer)
     meter.begin(f"{world.task}: specialist", config.online_steps)
-    units = 0
-    while not trainer.finished:
-        progress = trainer.advance()
-        units += 1
+    units = itertools.count(1)
+
+    def on_unit(_: SpecialistTrainer) -> None:
         curve.note()
-        meter.update(min(progress.learned_steps, config.online_steps), curve.described())
-        if units % CHECKPOINT_EVERY_UNITS == 0:
+        learned = min(trainer.progress.learned_steps, config.online_steps)
+        meter.update(learned, curve.described())
+        if next(units) % CHECKPOINT_EVERY_UNITS == 0:
             curve.save()
+
+    trainer.run(on_unit)
     meter.end()
     exported_actor(trainer, policy.policy_id).save(folder / ACTOR_FILE)
     write_json_atomically(folder / CURVE_FILE, curve.points)

@@ -18,7 +18,7 @@ from pld.flywheel.config import FlywheelConfig
 from pld.flywheel.kept import remember
 from pld.flywheel.names import newest_before, specialist_name
 from pld.flywheel.rolling import Cast
-from pld.flywheel.stage import DONE, Meter, StageRecord, missing, run_stage
+from pld.flywheel.stage import DONE, Meter, StageRecord, Work, missing, run_stage
 from pld.flywheel.weights import RunWeights, SpecialistFiles
 from pld.flywheel.world import World, WorldMaker
 
@@ -263,7 +263,7 @@ class Flywheel(RunWeights):
         name: str,
         settings: dict[str, Any],
         upstream: list[Path],
-        work: stages.StageWork,
+        work: Work,
         amount: dict[str, Any] | None = None,
     ) -> StageRecord:
         """Run or skip one stage, remember its record and tell `on_stage`."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pld.base_policy.protocol import BasePolicy
 from pld.base_policy.scripted import ImperfectPolicy, Misperception
 from pld.contract import ActionSpec
@@ -11,6 +9,7 @@ from pld.errors import ConfigError
 from pld.robots.twin import LockstepTwin, TwinConfig
 from pld.safety.filter import filter_choice
 from pld.safety.limits import SafetyLimits, load_limits
+from pld.share import share_path
 from pld.twin.tasks import task_named
 from pld.types import ArmState, Choice, Command, Observation
 
@@ -19,7 +18,7 @@ DEMONSTRATORS = {
     "cube_pickup": Misperception(0.155, 0.003, 0.003, 0.0, 1.0, (0.44, 0.0), 0.12),
     "peg_insertion": Misperception(0.08, 0.002, 0.01, 0.05, 1.0, (0.48, 0.0), 0.08),
 }
-LIMITS_FILE = Path(__file__).parents[2] / "launch" / "config" / "limits_fr3.yaml"
+LIMITS_FILE = "launch/config/limits_fr3.yaml"
 
 
 class TwinWorld:
@@ -40,7 +39,7 @@ class TwinWorld:
         self.max_steps = round(described.horizon_s * rate_hz)
         self.spec = ActionSpec(rate_hz=rate_hz)
         self.robot = LockstepTwin(described, TwinConfig(spec=self.spec, starts_in=starts_in))
-        self._limits = limits or load_limits(LIMITS_FILE)
+        self._limits = limits or load_limits(share_path(LIMITS_FILE))
 
     def observe(self, arm: ArmState) -> Observation:
         """State, both images and the instruction."""

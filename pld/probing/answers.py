@@ -31,7 +31,6 @@ class Answers:
         *,
         base: Array | None = None,
         residual: Array | None = None,
-        human: Array | None = None,
     ) -> Answers:
         """Somebody answered `step`; the first answer of each kind counts."""
         if not self.newest <= step <= self.newest + 1:
@@ -40,7 +39,6 @@ class Answers:
         offers = Offers(
             base if before.base is None else before.base,
             residual if before.residual is None else before.residual,
-            human if before.human is None else before.human,
         )
         return replace(self, offers={**self.offers, step: offers})
 
@@ -51,4 +49,4 @@ class Answers:
             return None
         specialist = takeover_step != NEVER and episode_step >= takeover_step
         enough = offers.base is not None and (not specialist or offers.residual is not None)
-        return offers if enough or offers.human is not None else None
+        return offers if enough else None

@@ -50,7 +50,8 @@ class ActorCard:
 class ResidualActor:
     """residual = residual_scale * tanh(mean(features, base_action)), deterministic.
 
-    Weights with a `log_std` head can also explore: tanh(mean + exp(log_std) * noise).
+    Weights with a `log_std` head can also explore: tanh(mean + exp(log_std) * noise). `digest` is
+    the content hash, as `save` returns it.
     """
 
     def __init__(self, card: ActorCard, tensors: dict[str, th.Tensor]) -> None:
@@ -61,6 +62,12 @@ class ResidualActor:
         self._network.requires_grad_(False)
         self._mean, self._gain = tensors["mean"], tensors["gain"]
         self._scale = tensors["residual_scale"]
+        self.digest = content_hash(described_text(asdict(card)), self._tensors())
+
+    @property
+    def policy_id(self) -> str:
+        """Name of the specialist that this makes of its base: other weights, another name."""
+        return f"specialist-{self.digest[:12]}-over-{self.card.base_policy_id}"
 
     @property
     def residual_scale(self) -> Array:
@@ -123,11 +130,6 @@ class ResidualActor:
     def save(self, path: Path) -> str:
         """Write weights and card to `path` atomically; returns the content hash."""
         return write_tensors(path, KIND, SCHEMA, self.card.task, asdict(self.card), self._tensors())
-
-    @property
-    def digest(self) -> str:
-        """The content hash, as `save` returns it."""
-        return content_hash(described_text(asdict(self.card)), self._tensors())
 
     def _tensors(self) -> dict[str, th.Tensor]:
         tensors = {**self._network.state_dict(), "mean": self._mean, "gain": self._gain}

@@ -80,9 +80,8 @@ class HeldResidual:
 
     @property
     def policy_id(self) -> str:
-        """Name of the specialist: its base and how long it has learned."""
-        card = self.actor.card
-        return f"specialist-{card.learned_steps}-over-{card.base_policy_id}"
+        """Name of the specialist."""
+        return self.actor.policy_id
 
     def reset(self) -> None:
         """Forget the last decision: an episode begins."""

@@ -116,9 +116,9 @@ class ResidualSac(SAC):
         combined: Array = action[0].double().numpy()
         return combined
 
-    def sample(self, offline_fraction: float | None = None) -> ResidualBatch:
-        """A batch, standardised, half offline and half online unless told otherwise."""
-        fraction = self.config.offline_fraction if offline_fraction is None else offline_fraction
+    def sample(self) -> ResidualBatch:
+        """A batch, standardised, part offline, part online as configured."""
+        fraction = self.config.offline_fraction
         size = self.config.batch_size
         batch = sample_batch(self.replay_buffer, self.offline, size, fraction, self.rng)
         return batch._replace(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from pld.errors import ConfigError
 
@@ -138,6 +138,3 @@ def _within(name: str, value: object, low: float, high: float) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not low <= value <= high:  # type: ignore[operator]
         raise ConfigError(f"{name} is {value!r}; valid: {low:g} to {high:g}")
-
-
-FIELD_NAMES = tuple(field.name for field in fields(FrankaConfig))

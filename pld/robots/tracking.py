@@ -30,15 +30,14 @@ OnTime = Callable[[int], None]
 class TrackingArm:
     """Control steps on an open connection. `fault` names what is latched; empty when nothing is.
 
-    `holds` counts the times that the watchdog made the arm hold, `held_at_ns` is the robot time of
-    the last; `refused` counts commands not executed; `applied_step` is the last one executed.
+    `holds` counts the times that the watchdog made the arm hold, `refused` the commands not
+    executed; `applied_step` is the last one that was.
     """
 
     def __init__(self, config: FrankaConfig, watcher: Watcher | None = None) -> None:
         self.config = config
         self.fault: tuple[str, ...] = ()
         self.holds = 0
-        self.held_at_ns = 0
         self.refused = 0
         self.applied_step = 0
         self.applied_ns = 0
@@ -186,7 +185,6 @@ class TrackingArm:
         self._clock.disarm()
         if self._mode is ControlMode.TRACKING:
             self.holds += 1
-            self.held_at_ns = reading.t_ns
             self._hold()
         if self._mode is not ControlMode.RESETTING:
             self.stop_hand()

@@ -10,10 +10,10 @@ from pld.config import load_yaml
 from pld.errors import RobotError
 from pld.robots.franka import FrankaArm
 from pld.robots.franka_config import FrankaConfig
+from pld.share import share_path
 from pld.twin.control import ControlClient
 from pld.twin.process import running_twin
 from pld.types import ArmState, Command, ControlMode
-from pld_nodes.share import share_path
 
 ARM_CONFIG = "launch/config/arm_twin.yaml"
 ATTEMPTS = 3

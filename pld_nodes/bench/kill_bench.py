@@ -20,6 +20,7 @@ import psutil
 
 from pld.errors import ConfigError, PldError
 from pld.run_folder import verdicts
+from pld.share import share_path
 from pld.twin.link import TwinLink
 from pld.types import Array
 from pld_nodes import graph
@@ -29,7 +30,6 @@ from pld_nodes.bench.truth_path import ee_positions
 from pld_nodes.graph import Deployment
 from pld_nodes.parameters import RunParameters, parse_arguments
 from pld_nodes.run import prepare
-from pld_nodes.share import share_path
 from pld_nodes.supervisor import RunFailedError, Supervisor
 
 SHIPPED = "launch/demo/peg_insertion"

@@ -16,13 +16,13 @@ import numpy as np
 import yaml
 
 from pld import types
+from pld.share import share_path
 from pld_nodes.bench.aims import Figure
 from pld_nodes.bench.arm_watcher import ArmWatcher
 from pld_nodes.bench.graph_bench import Say
 from pld_nodes.graph import Deployment
 from pld_nodes.parameters import parse_arguments
 from pld_nodes.run import prepare
-from pld_nodes.share import share_path
 from pld_nodes.supervisor import RunFailedError, Supervisor
 
 WAIT_S = 60.0

@@ -13,9 +13,9 @@ from rich.progress import track
 from pld.cli.options import JsonOption
 from pld.cli.screen import wide_console
 from pld.errors import ConfigError
+from pld.share import share_path
 from pld_nodes.bench.aims import EXIT_MISSED, report
 from pld_nodes.parameters import rates_named
-from pld_nodes.share import share_path
 
 SAVED = Path("docs/figures/safety")
 LIMITS = "launch/config/limits_fr3.yaml"

@@ -34,7 +34,7 @@ def pld(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["task:=cube"], ["unknown task 'cube'", "cube_pickup, peg_insertion"]),
         (["speed:=9"], ["unknown parameter 'speed'", "valid: task, mode"]),
         (["limits:=nowhere.yaml"], ["'nowhere.yaml' not found"]),
-        (["output_dir:=/proc/runs"], ["'/proc/runs' cannot be written", "output_dir:=FOLDER"]),
+        (["output_dir:=/proc/runs"], ["cannot write bags into '/proc/runs'", "output_dir:=FOLDER"]),
         (["calibrations:=README.md"], ["README.md"]),
     ],
 )
@@ -96,7 +96,7 @@ def test_an_unreachable_arm_ends_before_anything_starts(tmp_path: Path) -> None:
     words += ["policy:=launch/demo/peg_insertion/base.safetensors", "robot_ip:=127.0.0.73"]
     done = pld("up", "robot", *words, f"output_dir:={tmp_path}")
     assert done.returncode == 2
-    assert "no arm answers at robot_ip '127.0.0.73'" in " ".join(done.stderr.split())
+    assert "no robot answers at 127.0.0.73:1337" in " ".join(done.stderr.split())
     assert list(tmp_path.iterdir()) == []
 
 

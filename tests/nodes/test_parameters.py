@@ -12,6 +12,7 @@ import pytest
 from pld import errors
 from pld.errors import ConfigError, PldError, RecordingError, RobotError
 from pld.probing.arbitrator import NEVER
+from pld.recording.durable import require_room
 from pld.run_folder import episode_folders
 from pld_nodes import graph
 from pld_nodes.graph import Deployment
@@ -27,9 +28,7 @@ from pld_nodes.processes import command_line
 from pld_nodes.resuming import next_episode
 from pld_nodes.run import (
     check_ports_free,
-    check_reachable,
     check_weights,
-    check_writable,
     make_ready,
     refuse_other_weights,
 )
@@ -143,11 +142,6 @@ def test_every_process_gets_every_parameter_that_it_names(
         assert all(isinstance(part, str) for part in line)
 
 
-def test_an_unreachable_arm_is_named_with_its_address_and_the_remedy() -> None:
-    with pytest.raises(RobotError, match=r"127\.0\.0\.99.*FCI is activated"):
-        check_reachable("127.0.0.99")
-
-
 def test_an_address_that_is_not_ours_cannot_carry_the_twin() -> None:
     with pytest.raises(RobotError, match="robot_ip"):
         check_ports_free("192.0.2.1")
@@ -155,8 +149,8 @@ def test_an_address_that_is_not_ours_cannot_carry_the_twin() -> None:
 
 def test_a_bag_folder_that_takes_no_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordingError, match="cannot be written"):
-        check_writable(tmp_path / "file" / "runs")
+    with pytest.raises(RecordingError, match=r"cannot write bags into .*output_dir:=FOLDER"):
+        require_room(tmp_path / "file" / "runs")
 
 
 def test_every_error_is_of_the_one_family() -> None:

@@ -34,7 +34,7 @@ def check(deployment: Deployment, *words: str) -> None:
 
 
 def test_a_whole_set_of_parameters_gets_as_far_as_the_arm(tmp_path: Path) -> None:
-    with pytest.raises(RobotError, match=r"no arm answers at robot_ip '127\.0\.0\.74'"):
+    with pytest.raises(RobotError, match=r"no robot answers at 127\.0\.0\.74:1337"):
         check(Deployment.ROBOT, *WHOLE, f"output_dir:={tmp_path}")
 
 
@@ -75,7 +75,7 @@ def test_calibrations_must_be_those_of_the_cameras_that_are_there(tmp_path: Path
     other = rig(tmp_path, {"third_person": "2", "wrist": "1"})
     output = f"output_dir:={tmp_path}"
     both = f"calibrations:={mine['third_person']},{mine['wrist']}"
-    with pytest.raises(RobotError, match="no arm answers"):
+    with pytest.raises(RobotError, match="no robot answers"):
         check(Deployment.ROBOT, *WHOLE, output, both)
     with pytest.raises(ConfigError, match="is of third_person 2, and third_person_serial is 1"):
         check(Deployment.ROBOT, *WHOLE, output, f"calibrations:={other['third_person']}")
@@ -99,7 +99,7 @@ def test_a_copy_of_the_twins_driver_settings_is_refused_too(tmp_path: Path) -> N
 
 def test_a_real_arm_stands_still_unless_it_is_given_weights(tmp_path: Path) -> None:
     assert parse_arguments(Deployment.ROBOT, []).policy == "still"
-    with pytest.raises(RobotError, match="no arm answers"):
+    with pytest.raises(RobotError, match="no robot answers"):
         check(Deployment.ROBOT, *WHOLE, f"output_dir:={tmp_path}", "policy:=still")
     for deployment in Deployment:
         with pytest.raises(ConfigError, match="unknown policy ''; valid: scripted"):

@@ -27,13 +27,6 @@ def test_from_the_takeover_on_the_residual_is_waited_for() -> None:
     assert (offers.base is BASE, offers.residual is RESIDUAL) == (True, True)
 
 
-def test_a_person_is_never_kept_waiting() -> None:
-    answers = Answers().on_state(5).on_answer(5, human=HUMAN)
-    offers = answers.complete(9, 3)
-    assert offers is not None
-    assert offers.human is HUMAN
-
-
 @pytest.mark.parametrize("first", ["base", "residual"])
 def test_an_answer_that_overtook_its_state_counts_when_the_state_comes(first: str) -> None:
     second = {"base": "residual", "residual": "base"}[first]

@@ -27,7 +27,7 @@ from pld.gym import (
     train_specialist,
 )
 from pld.residual.episode import base_policy_of, collect_episode
-from pld.residual.run import exported_actor
+from pld.residual.export import exported_actor
 from pld.residual.trainer import SpecialistTrainer
 
 ROOT = Path(__file__).resolve().parents[2]

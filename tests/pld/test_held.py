@@ -10,9 +10,9 @@ import pytest
 from pld.contract import is_sensible
 from pld.probing.arbitrator import Offers, choose
 from pld.probing.horizon import sample_takeover_step
+from pld.residual.export import exported_actor
 from pld.residual.held import HeldEnv, HeldResidual, held
 from pld.residual.protocol import ResidualObservation
-from pld.residual.run import exported_actor
 from pld.residual.trainer import SpecialistTrainer
 from pld.types import Array
 from tests.pld.toy_task import ToyTask, toy_config

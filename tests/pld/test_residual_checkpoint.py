@@ -21,9 +21,10 @@ from pld.residual.checkpoint import (
     save_checkpoint,
 )
 from pld.residual.config import ResidualConfig
-from pld.residual.run import exported_actor, train_resumably
+from pld.residual.export import exported_actor
 from pld.residual.trainer import SpecialistTrainer
 from tests.pld.toy_task import ToyTask, toy_config
+from tests.pld.toy_training import train
 
 
 def new_trainer(config: ResidualConfig | None = None, env: ToyTask | None = None):
@@ -164,9 +165,9 @@ def test_a_failed_write_leaves_the_old_file(
 
 def test_a_resumable_run_starts_where_it_stopped(tmp_path: Path) -> None:
     config = toy_config(online_steps=30)
-    done = train_resumably(new_trainer(config), tmp_path, every_units=3)
+    done = train(new_trainer(config), tmp_path, every_units=3)
     env = ToyTask()
-    again = train_resumably(new_trainer(config, env), tmp_path)
+    again = train(new_trainer(config, env), tmp_path)
     assert again == done
     assert env.seeds == []
 

@@ -10,7 +10,7 @@ from pld.errors import ConfigError
 from pld.probing.horizon import sample_takeover_step
 from pld.residual.config import CONTROLS, ResidualConfig, control
 from pld.residual.episode import base_policy_of, collect_episode
-from pld.residual.run import exported_actor
+from pld.residual.export import exported_actor
 from pld.residual.sac import ResidualSac
 from pld.residual.trainer import EmptyOfflineBufferError, Phase, SpecialistTrainer
 from tests.pld.toy_task import ToyTask, toy_config

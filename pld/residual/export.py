@@ -1,38 +1,9 @@
-"""Training that survives being killed, and what it leaves behind: the exported actor."""
+"""What a trainer leaves behind: its actor, averaged or exploring, on its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 from pld.residual.actor import ActorCard, ResidualActor, actor_from_network
-from pld.residual.checkpoint import resume, save_checkpoint
-from pld.residual.trainer import Progress, SpecialistTrainer
-
-
-def train_resumably(
-    trainer: SpecialistTrainer,
-    folder: Path,
-    *,
-    every_units: int = 20,
-    on_unit: Callable[[SpecialistTrainer], None] | None = None,
-) -> Progress:
-    """Train to the end, from the newest checkpoint of `folder` if there is one.
-
-    A checkpoint is written every `every_units` units and at the end. A run that was killed and
-    started again ends in the same bits as one that was not, if the environment and its base are
-    deterministic given the seed of a reset.
-    """
-    resume(folder, trainer)
-    units = 0
-    while not trainer.finished:
-        trainer.advance()
-        units += 1
-        if units % every_units == 0 or trainer.finished:
-            save_checkpoint(folder, trainer)
-        if on_unit is not None:
-            on_unit(trainer)
-    return trainer.progress
+from pld.residual.trainer import SpecialistTrainer
 
 
 def exported_actor(trainer: SpecialistTrainer, base_policy_id: str = "") -> ResidualActor:
