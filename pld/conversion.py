@@ -22,7 +22,7 @@ from pld.policy_image import policy_image
 from pld.probing.arbitrator import NEVER
 from pld.recording.labels import outcome
 from pld.recording.reader import Episode, ImageStream, read_episode
-from pld.recording.recover import episode_folders
+from pld.recording.recover import episodes_at
 from pld.recording.verdict import load_verdict
 from pld.safety.limits import SafetyLimits, load_limits
 from pld.share import share_path
@@ -109,7 +109,7 @@ def convert_folder(folder: Path, output: Path, limits: Path | None) -> list[Conv
     What an earlier conversion wrote of an episode that is no success (any more) is removed. Limits
     and rate are those of the run's parameters, unless `limits` says otherwise.
     """
-    return [_row(episode, output, limits) for episode in episode_folders(folder)]
+    return [_row(episode, output, limits) for episode in episodes_at(folder)]
 
 
 def _limits_file(name: str) -> Path:

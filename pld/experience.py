@@ -1,8 +1,8 @@
 """From a recorded bag to what a residual learner stores: the road from the graph to its replay.
 
-The counterpart of `pld.conversion` for reinforcement: decisions, with the features that the
-residual saw, instead of frames with images. The actions are the chosen ones; the safety filter is a
-part of the environment (see pld.flywheel.rolling.ChosenActionEnv).
+The counterpart of `pld.conversion` for reinforcement learning: a transition per decision, with the
+features that the residual saw, instead of frames with images. The actions are the chosen ones; the
+safety filter is a part of the environment (see pld.flywheel.rolling.ChosenActionEnv).
 """
 
 from __future__ import annotations

@@ -180,7 +180,7 @@ def probe(
         takeover = sample_takeover_step(rng, alpha, horizon)
         episode = run_episode(task, actor, seed, takeover)
         if episode.success and takeover < episode.steps:
-            kept.append(Probed(seed, takeover, task.seen[:-1], np.stack(task.done)))
+            kept.append(Probed(seed, takeover, task.seen[:-1], np.stack(task.executed)))
     return kept
 
 

@@ -40,7 +40,7 @@ class GymnasiumTask:
     Actions are normalised to [-1, 1] over the bounds of the action space. An environment that
     raises FloatingPointError or returns numbers that are not finite ends its episode; the broken
     step is not learned from. `seen` are the raw observations of the episode so far, copied since
-    environments may reuse them, `done` the actions (A,) that led from one to the next, in the
+    environments may reuse them, `executed` the actions (A,) that led from one to the next, in the
     environment's units.
     """
 
@@ -71,7 +71,7 @@ class GymnasiumTask:
             forget(seed)
         seen, _ = self.env.reset(seed=seed)
         self._steps = 0
-        self.seen, self.done = [deepcopy(seen)], list[NDArray[Any]]()
+        self.seen, self.executed = [deepcopy(seen)], list[NDArray[Any]]()
         return self._features(self.seen[0])
 
     def reset(self, seed: int) -> ResidualObservation:
@@ -86,8 +86,8 @@ class GymnasiumTask:
         """Execute a normalised action (A,)."""
         executed = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
         try:
-            self.done.append(self._denormalised(executed))
-            seen, _, terminated, truncated, info = self.env.step(self.done[-1])
+            self.executed.append(self._denormalised(executed))
+            seen, _, terminated, truncated, info = self.env.step(self.executed[-1])
         except FloatingPointError:
             return self._broken(executed)
         seen = deepcopy(seen)

@@ -39,7 +39,7 @@ Arbitrate = Callable[[int, BaseAction, Array | None], Choice]
 
 @dataclass(frozen=True)
 class ControlStep:
-    """One turn: what was seen, proposed, chosen, let through (the label), what came."""
+    """One control step: observation, base action, choice, filtered command (the label), outcome."""
 
     episode_step: int
     observation: Observation

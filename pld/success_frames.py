@@ -18,7 +18,7 @@ from pld.conversion import images_at
 from pld.errors import ConfigError, RecordingError
 from pld.recording.labels import outcome
 from pld.recording.reader import Episode, ImageStream, read_episode
-from pld.recording.recover import episode_folders
+from pld.recording.recover import episodes_at
 from pld.reward.frames import LabelledFrames
 
 UNCLEAR_STEPS = 4
@@ -33,7 +33,7 @@ def frames_of(
     An episode that cannot be read, or is unlabelled, is left out; `left_out` is told which and why.
     """
     parts: list[LabelledFrames] = []
-    for folder in (episode for given in folders for episode in episode_folders(given)):
+    for folder in (episode for given in folders for episode in episodes_at(given)):
         try:
             parts.append(_frames(len(parts), folder))
         except RecordingError as error:

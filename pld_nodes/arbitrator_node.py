@@ -283,7 +283,7 @@ class ArbitratorNode(GraphNode):
         starving = self._episode.starved > 0
         self.diagnose(
             self._t_ns,
-            ord(DiagnosticStatus.WARN if starving else DiagnosticStatus.OK),
+            DiagnosticStatus.WARN if starving else DiagnosticStatus.OK,
             "starved of base actions" if starving else self._describe(),
             starved_steps=self._episode.starved_total,
             refused_answers=self._answers.refused,

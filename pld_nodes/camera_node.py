@@ -19,7 +19,7 @@ from pld.cameras.realsense import RealSenseCamera, RealSenseConfig
 from pld.cameras.repeated import Repetitions
 from pld.contract import CAMERAS, IMAGE_HEIGHT_PX, IMAGE_WIDTH_PX
 from pld.errors import ConfigError
-from pld.twin.link import TwinLink
+from pld.twin.link import LINK_NAME, TwinLink
 from pld.twin.realsense import TwinCamera
 from pld.types import CameraImage, Intrinsics, Pose
 from pld_nodes.ros import images
@@ -68,7 +68,7 @@ class CameraNode(GraphNode):
         self._link: TwinLink | None = None
         if settings.twin_dir:
             self._twin = TwinCamera(Path(settings.twin_dir), settings.camera)
-            self._link = TwinLink(Path(settings.twin_dir) / "twin.link")
+            self._link = TwinLink(Path(settings.twin_dir) / LINK_NAME)
         self._repetitions = Repetitions()
         self._stop = threading.Event()
         self._capture = self._make_capture()
@@ -136,7 +136,7 @@ class CameraNode(GraphNode):
             level = DiagnosticStatus.WARN if slow or lossy else DiagnosticStatus.OK
         self.diagnose(
             now_ns,
-            level[0],
+            level,
             recovery.state.value if streaming else f"{recovery.state.value}: {recovery.reason}",
             serial=self._settings.serial,
             rate_hz=f"{rate_hz:.1f}",

@@ -14,7 +14,7 @@ from pld.flywheel import stages
 from pld.flywheel.config import settings_of
 from pld.share import share_path
 from pld.tasks import task_facts
-from pld_nodes.parameters import found
+from pld_nodes.parameters import with_weights_found
 
 SHIPPED = "launch/demo"
 SETTINGS_NAME = "settings.json"
@@ -55,7 +55,7 @@ class Demo:
         if self.trained is not None:
             base = self.trained / "base" / stages.POLICY_FILE
             residual = self.trained / "specialist" / self.task / stages.ACTOR_FILE
-            return Path(found(str(base))), Path(found(str(residual)))
+            return Path(with_weights_found(str(base))), Path(with_weights_found(str(residual)))
         if self.task not in (tasks := shipped_tasks()):
             raise ConfigError(
                 f"task {self.task!r}: weights come along for {', '.join(tasks)} only; make some "

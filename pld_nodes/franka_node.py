@@ -24,6 +24,7 @@ from pld.errors import RobotError
 from pld.robots.franka import FrankaArm, FrankaConfig
 from pld.safety.failsafe import CLEAR, RECOVER, reset_withheld_by
 from pld.safety.sources import CommandOrder, Order, SingleSource
+from pld.twin.link import LINK_NAME
 from pld.twin.observer import TwinObserver
 from pld.types import ArmState, ControlMode
 from pld_nodes.ros import messages
@@ -67,7 +68,7 @@ class FrankaNode(GraphNode):
             clock=config.clock,
         )
         folder = Path(config.twin_dir)
-        self._twin = TwinObserver(folder / "twin.link") if config.twin_dir else None
+        self._twin = TwinObserver(folder / LINK_NAME) if config.twin_dir else None
         self._arm = FrankaArm(driver, self._twin.reading if self._twin else None)
         self._request: Callable[[], None] | None = None
         self._halted, self._withheld = False, ""
@@ -261,7 +262,7 @@ class FrankaNode(GraphNode):
         faulty = bool(arm.errors)
         self.diagnose(
             arm.t_ns,
-            ord(DiagnosticStatus.ERROR if faulty else DiagnosticStatus.OK),
+            DiagnosticStatus.ERROR if faulty else DiagnosticStatus.OK,
             ", ".join(arm.errors) if faulty else arm.control_mode.name.lower(),
             holds=self._arm.holds,
             refused_commands=self._arm.refused,

@@ -99,7 +99,7 @@ class LearnerNode(GraphNode):
         skipped = len(self._learner.skipped)
         self.diagnose(
             self._t_ns,
-            ord(DiagnosticStatus.WARN if skipped else DiagnosticStatus.OK),
+            DiagnosticStatus.WARN if skipped else DiagnosticStatus.OK,
             f"{progress.phase.value}, {skipped} episodes skipped",
             episodes=progress.episodes,
             learned_decisions=progress.learned_steps,

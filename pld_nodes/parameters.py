@@ -12,22 +12,21 @@ from typing import Any
 
 import yaml
 
-from pld.base_policy.registry import MAKERS, is_weights
+from pld.base_policy.registry import MAKERS, WEIGHTS, is_weights
 from pld.config import from_mapping
 from pld.errors import ConfigError
 from pld.evaluation.seeds import EVALUATION_BLOCK
 from pld.probing.arbitrator import NEVER
 from pld.probing.horizon import latest_takeover
 from pld.recording.viewing import PREFIX
+from pld.robots.franka_config import REALTIME
 from pld.share import share_path
 from pld.tasks import task_facts
 from pld_nodes.graph import MODES, Deployment, Process, processes
 from pld_nodes.resuming import next_episode, resumed_values
 
-WEIGHTS = "FILE.safetensors"
 DETECTORS = ("twin", "operator", WEIGHTS)
 POLICIES = (*MAKERS, WEIGHTS)
-REALTIME = ("enforce", "ignore")
 RATES_HZ = (10.0, 20.0)
 REPLAY = PREFIX.strip("/")
 SUCCESS_STEPS = 3
@@ -197,7 +196,7 @@ def resolve(path: str) -> str:
     return str(Path(path).resolve()) if Path(path).exists() else str(share_path(path))
 
 
-def found(policy: str) -> str:
+def with_weights_found(policy: str) -> str:
     """A policy's name, or the absolute path of its weights; ConfigError where they are missing."""
     if not is_weights(policy):
         return policy
@@ -241,9 +240,9 @@ def node_parameters(
         "output_dir": str(run_dir),
         "first_episode": next_episode(run_dir),
         "success_steps": SUCCESS_STEPS if is_weights(parameters.detector) else 1,
-        "policy": found(parameters.policy),
-        "specialist": found(parameters.specialist),
-        "detector": found(parameters.detector),
+        "policy": with_weights_found(parameters.policy),
+        "specialist": with_weights_found(parameters.specialist),
+        "detector": with_weights_found(parameters.detector),
         "limits": resolve(parameters.limits),
         "arm_config": resolve(parameters.arm_config),
         "calibrations": ",".join(map(resolve, parameters.calibration_files)),

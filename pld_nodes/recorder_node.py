@@ -133,7 +133,7 @@ class RecorderNode(GraphNode):
             level = DiagnosticStatus.WARN
         self.diagnose(
             time.time_ns(),
-            ord(level),
+            level,
             status.error or status.state.name.lower(),
             episode_id=status.episode_id,
             lost_in_last_episode=status.lost,

@@ -178,7 +178,7 @@ class ResidualNode(GraphNode):
         late = self._waiting is not None
         self.diagnose(
             t_ns,
-            ord(DiagnosticStatus.WARN if late else DiagnosticStatus.OK),
+            DiagnosticStatus.WARN if late else DiagnosticStatus.OK,
             "waiting for what the base saw" if late else "answering",
             answered=self._answered,
             unanswered=self._unanswered,

@@ -15,12 +15,12 @@ from std_srvs.srv import Trigger
 from pld.base_policy.registry import is_weights
 from pld.contract import CAMERAS
 from pld.errors import ConfigError
-from pld.twin.link import TwinLink
+from pld.twin.link import LINK_NAME, TwinLink
 from pld_nodes.graph import image_topic, stale_ns
+from pld_nodes.parameters import DETECTORS
 from pld_nodes.ros import messages
 from pld_nodes.ros.node import GraphNode, run_node
 
-DETECTORS = ("twin", "operator", "FILE.safetensors")
 PRESSED_STEPS = 10
 
 
@@ -47,7 +47,7 @@ class RewardNode(GraphNode):
         self._detector = "classifier" if is_weights(config.detector) else config.detector
         self._read: Callable[[ArmState], bool] = self._pressed
         if config.detector == "twin":
-            self._link = TwinLink(Path(config.twin_dir) / "twin.link")
+            self._link = TwinLink(Path(config.twin_dir) / LINK_NAME)
             self._read = self._twin_says
         elif is_weights(config.detector):
             self._watch(Path(config.detector))
@@ -116,7 +116,7 @@ class RewardNode(GraphNode):
         return self._classifier.succeeded(fresh, arm)
 
     def _report(self, t_ns: int) -> None:
-        self.diagnose(t_ns, ord(DiagnosticStatus.OK), f"judged by {self._detector}")
+        self.diagnose(t_ns, DiagnosticStatus.OK, f"judged by {self._detector}")
 
     def _on_success(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._config.detector == "operator"

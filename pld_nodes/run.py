@@ -35,10 +35,10 @@ from pld_nodes import graph
 from pld_nodes.graph import Deployment, Process
 from pld_nodes.parameters import (
     RunParameters,
-    found,
     node_parameters,
     resolve,
     takeover_limit,
+    with_weights_found,
 )
 from pld_nodes.processes import command_line
 from pld_nodes.resuming import next_episode
@@ -50,7 +50,7 @@ WEIGHTS_PARAMETERS = ("policy", "specialist", "detector")
 FCI_PORTS = (ROBOT_PORT, 1338)
 
 
-def named(parameters: RunParameters) -> RunParameters:
+def with_run_name(parameters: RunParameters) -> RunParameters:
     """The parameters with a run name made from task and start time, unless one was given."""
     if parameters.run:
         return parameters
@@ -70,7 +70,7 @@ def check_before_start(parameters: RunParameters, deployment: Deployment) -> Non
     for path in parameters.calibration_files:
         load_calibration(Path(resolve(path)))
     for name in WEIGHTS_PARAMETERS:
-        found(getattr(parameters, name))
+        with_weights_found(getattr(parameters, name))
     check_weights(parameters)
     takeover_limit(parameters)
     require_room(Path(parameters.output_dir))
@@ -137,7 +137,7 @@ class PreparedRun:
 
 def prepare(parameters: RunParameters, deployment: Deployment) -> PreparedRun:
     """Check everything, make the run folder and the command lines; nothing is started."""
-    parameters = named(parameters)
+    parameters = with_run_name(parameters)
     check_before_start(parameters, deployment)
     run_dir = Path(parameters.output_dir).resolve() / parameters.run
     if parameters.resume:

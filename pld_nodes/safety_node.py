@@ -136,7 +136,7 @@ class SafetyNode(GraphNode):
         self._send(hold_command(arm, withheld) if withheld else command)
 
     def _on_time(self, msg: Time) -> None:
-        """Who falls silent is noticed between the control steps, within milliseconds.
+        """Notice a silent node between the control steps, within milliseconds.
 
         Signs that came with this time have been read: their subscriptions are older. A driver that
         tells no time is noticed by its next states, which judge a step late.
@@ -249,7 +249,7 @@ class SafetyNode(GraphNode):
         level = DiagnosticStatus.ERROR if self._failsafe.latched else DiagnosticStatus.OK
         self.diagnose(
             self._t_ns,
-            ord(level),
+            level,
             ", ".join(in_force) or "filtering",
             action=self._failsafe.action.name.lower(),
             commands=self._commands,

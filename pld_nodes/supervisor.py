@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pld.errors import PldError
 from pld.recording.run_files import note_termination
+from pld.twin.control import SOCKET_NAME
 from pld_nodes.dds_memory import remove_stale_segments
 from pld_nodes.graph import OnExit, Process
 from pld_nodes.processes import Child, start
@@ -30,7 +31,7 @@ STOP_ORDER = (
     ("safety_node",),
     ("franka_node",),
 )
-READY_FILES = {"twin": "twin.sock"}
+READY_FILES = {"twin": SOCKET_NAME}
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a polite end, and a terminal that is gone end a run alike."""
 

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
 from pld_interfaces.msg import ArmState, EpisodeStatus, HumanAction
 
 from pld.errors import ConfigError, TeleopError
@@ -163,7 +164,7 @@ class TeleopNode(GraphNode):
 
     def _report(self, msg: ArmState) -> None:
         held = "deadman held" if self._shaper.held else "deadman released"
-        self.diagnose(_stamp_ns(msg), 0, held, device=self._device.name)
+        self.diagnose(_stamp_ns(msg), DiagnosticStatus.OK, held, device=self._device.name)
 
     def shutdown(self) -> None:
         """Let go of the device, and give the terminal back."""

@@ -21,7 +21,8 @@ from pld.errors import PldError
 from pld.safety.attendant import Attendant
 from pld.safety.failsafe import CLEAR, RECOVER
 from pld.twin.attendance import Attendance
-from pld.twin.control import ControlClient
+from pld.twin.control import SOCKET_NAME, ControlClient
+from pld.twin.link import LINK_NAME
 from pld.twin.observer import TwinObserver
 from pld.types import ControlMode
 from pld_nodes.ros import messages
@@ -47,8 +48,8 @@ class TwinNode(GraphNode):
     def __init__(self) -> None:
         super().__init__("twin_node")
         config = self.config(TwinConfig)
-        self._twin = ControlClient(Path(config.twin_dir) / "twin.sock")
-        self._observer = TwinObserver(Path(config.twin_dir) / "twin.link")
+        self._twin = ControlClient(Path(config.twin_dir) / SOCKET_NAME)
+        self._observer = TwinObserver(Path(config.twin_dir) / LINK_NAME)
         self._attendance = Attendance()
         self.create_service(ResetScene, "scene/reset", self._on_reset)
         self._attendant = Attendant()
@@ -91,7 +92,7 @@ class TwinNode(GraphNode):
         self._confirm()
         if t_ns - self._reported_ns >= REPORT_NS:
             self._reported_ns = t_ns
-            self.diagnose(t_ns, ord(DiagnosticStatus.OK), "lays the scene")
+            self.diagnose(t_ns, DiagnosticStatus.OK, "lays the scene")
         if not self._unattended:
             return
         faulty = ControlMode(msg.control_mode) is ControlMode.FAULT

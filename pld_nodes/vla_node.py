@@ -14,7 +14,7 @@ from pld.base_policy.chunking import ChunkPlayer
 from pld.base_policy.registry import make_policy
 from pld.contract import CAMERAS, ActionSpec
 from pld.errors import ConfigError, ContractError
-from pld.twin.link import TwinLink
+from pld.twin.link import LINK_NAME, TwinLink
 from pld.types import CameraImage, Observation, SceneTruth
 from pld_nodes.graph import image_topic, stale_ns
 from pld_nodes.ros import messages
@@ -40,7 +40,7 @@ def truth_source(task: str, twin_dir: str) -> Callable[[], SceneTruth]:
 
         if not twin_dir:
             raise ConfigError("a scripted policy needs a twin; on a robot choose another policy")
-        reading = TwinLink(Path(twin_dir) / "twin.link").read()
+        reading = TwinLink(Path(twin_dir) / LINK_NAME).read()
         if reading is None:
             raise ConfigError("the twin has not begun to simulate")
         return task_named(task).truth(reading.qpos)
@@ -117,7 +117,7 @@ class VlaNode(GraphNode):
         stale = self._stale_cameras(t_ns)
         self.diagnose(
             t_ns,
-            ord(DiagnosticStatus.WARN if stale else DiagnosticStatus.OK),
+            DiagnosticStatus.WARN if stale else DiagnosticStatus.OK,
             f"stale cameras: {', '.join(stale)}" if stale else "answering",
             answered=self._answered,
             starved=self._starved,

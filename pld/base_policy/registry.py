@@ -28,6 +28,10 @@ TWIN_ONLY = frozenset({"scripted", "expert", "sweep", "press"})
 """Those that ask the simulator where things are, or know its table: no run on a real arm."""
 
 
+WEIGHTS = "FILE.safetensors"
+"""How messages call a file of weights."""
+
+
 def is_weights(name: str) -> bool:
     """Whether a policy's name is a file of weights of the built-in VLA."""
     return name.endswith(".safetensors")
@@ -42,7 +46,7 @@ def make_policy(name: str, task: str, spec: ActionSpec, truth: TruthSource) -> B
     if is_weights(name):
         return trained_policy(Path(name), task, spec.rate_hz)
     if name not in MAKERS:
-        raise ConfigError.unknown("policy", name, (*MAKERS, "FILE.safetensors"))
+        raise ConfigError.unknown("policy", name, (*MAKERS, WEIGHTS))
     return MAKERS[name](task, truth, spec)
 
 

@@ -70,7 +70,7 @@ def list_cameras(context: Any = None) -> tuple[RealSenseDescription, ...]:
 
 
 def _listed(context: Any) -> tuple[RealSenseDescription, ...]:
-    rs = _pyrealsense2()
+    rs = pyrealsense2_module()
     info = rs.camera_info
 
     def said(device: Any, what: Any) -> str:
@@ -112,7 +112,7 @@ class RealSenseCamera:
             return self._open()
 
     def _open(self) -> Intrinsics:
-        rs = _pyrealsense2()
+        rs = pyrealsense2_module()
         if self._context is None:
             self._context = rs.context()
         self._check_present()
@@ -181,7 +181,7 @@ class RealSenseCamera:
 
     def _t_ns(self, frame: Any) -> int:
         """Time of the image on the host's clock [ns]."""
-        rs = _pyrealsense2()
+        rs = pyrealsense2_module()
         arrival = rs.frame_metadata_value.time_of_arrival
         if frame.get_frame_timestamp_domain() != rs.timestamp_domain.hardware_clock:
             timestamp_ms: float = frame.get_timestamp()
@@ -202,7 +202,8 @@ class RealSenseCamera:
 
     def _check_present(self) -> Any:
         for device in self._context.query_devices():
-            if device.get_info(_pyrealsense2().camera_info.serial_number) == self.config.serial:
+            serial = pyrealsense2_module().camera_info.serial_number
+            if device.get_info(serial) == self.config.serial:
                 self._check_link(device)
                 return device
         present = ", ".join(c.serial for c in list_cameras(self._context)) or "none"
@@ -212,7 +213,7 @@ class RealSenseCamera:
         )
 
     def _check_link(self, device: Any) -> None:
-        descriptor = _pyrealsense2().camera_info.usb_type_descriptor
+        descriptor = pyrealsense2_module().camera_info.usb_type_descriptor
         link = device.get_info(descriptor) if device.supports(descriptor) else ""
         if link.startswith("2") and not self.config.allow_usb2:
             raise CameraError(
@@ -280,7 +281,8 @@ def _bounded(action: Any, timeout_s: float) -> bool:
     return not thread.is_alive()
 
 
-def _pyrealsense2() -> Any:
+def pyrealsense2_module() -> Any:
+    """librealsense; raises MissingPackageError with the remedy."""
     try:
         import pyrealsense2
     except ImportError as error:

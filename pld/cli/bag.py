@@ -54,14 +54,14 @@ def verify(folder: FolderArgument, json_file: JsonOption = None) -> None:
 
     Ends with 0 when all agree, with 3 when something differs.
     """
-    from pld.recording.recover import episode_folders
+    from pld.recording.recover import episodes_at
     from pld.recording.schemas import installed_hash
     from pld.recording.verify import verify_episode
 
     figures: dict[str, Any] = {}
     problems: list[str] = []
     table = PlainTable("episode", "topics", "messages", "mcap", "mcap_ros2", "rosbags", "hashes")
-    for episode in episode_folders(folder):
+    for episode in episodes_at(folder):
         checks = verify_episode(episode, installed_hash)
         figures[episode.name] = [dataclasses.asdict(c) for c in checks]
         problems += [f"{episode.name} {c.name}: {p}" for c in checks for p in c.problems]
@@ -95,9 +95,9 @@ def recover(
     Ends with 0 when every episode is whole, 3 when an end may be missing, 1 when nothing at all
     could be read. Finished episodes that can be read are not touched; the old file is kept.
     """
-    from pld.recording.recover import episode_folders, overall, recover_episode
+    from pld.recording.recover import episodes_at, overall, recover_episode
 
-    recoveries = [recover_episode(episode, reason) for episode in episode_folders(folder)]
+    recoveries = [recover_episode(episode, reason) for episode in episodes_at(folder)]
     table = PlainTable("episode", "result", "messages", "note")
     for r in recoveries:
         table.add_row(r.folder.name, r.result.name.lower(), str(r.messages), r.note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -80,7 +81,7 @@ def check(
     table = PlainTable(*columns)
     for path, c in read.items():
         position = " ".join(f"{v:.4f}" for v in c.pose.p_m)
-        residual = f"{c.residual_m * 1000:.2f} mm, {c.residual_rad * 57.29578:.2f} deg"
+        residual = f"{c.residual_m * 1000:.2f} mm, {math.degrees(c.residual_rad):.2f} deg"
         i = c.intrinsics
         image = f"{i.width_px} x {i.height_px} px, f {i.fx:.1f} {i.fy:.1f}"
         where = (c.camera, c.serial, c.pose.parent, position)
@@ -100,8 +101,6 @@ def import_files(
     folder: FolderOption = Path("calibration"),
 ) -> None:
     """Join a camera_info file and an easy_handeye2 file into one of ours."""
-    import math
-
     from pld.calibration.files import (
         CameraCalibration,
         load_camera_info,

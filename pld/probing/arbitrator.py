@@ -1,4 +1,4 @@
-"""The arbitrator: whose action is executed at each step, and the life of an episode.
+"""The arbitrator's choice: whose action is executed at a control step.
 
 Pure: events in, decisions out, time and steps as arguments. BASE acts first; after
 `takeover_step` steps the SPECIALIST (base + residual) has control; a HUMAN with the deadman

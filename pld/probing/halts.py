@@ -44,7 +44,7 @@ class Halts:
 
     @property
     def is_innocent(self) -> bool:
-        """Whether no action of the policy can have brought a fault of now about."""
+        """Whether the policy cannot have caused the present fault."""
         elsewhere = bool(self.errors) and NOT_THE_POLICYS.issuperset(self.errors)
         return self.paused or self.withheld or elsewhere
 

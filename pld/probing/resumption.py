@@ -21,10 +21,10 @@ def ramp_steps(rate_hz: float) -> int:
 
 @dataclass(frozen=True)
 class Resumption:
-    """`done`: policy steps since a human last acted, at most `steps`, which is all of them."""
+    """`policy_steps`: those since a human last acted, at most `steps`, which is all of them."""
 
     steps: int
-    done: int
+    policy_steps: int
 
     @classmethod
     def of(cls, rate_hz: float) -> Resumption:
@@ -36,18 +36,18 @@ class Resumption:
 
         An absurd action stays as it is: scaled, the safety filter would not know it for one.
         """
-        if choice.source not in POLICY_SOURCES or self.done >= self.steps:
+        if choice.source not in POLICY_SOURCES or self.policy_steps >= self.steps:
             return choice
         if not is_sensible(choice.action):
             return choice
         action = choice.action.copy()
-        action[:6] *= (self.done + 1) / (self.steps + 1)
+        action[:6] *= (self.policy_steps + 1) / (self.steps + 1)
         return replace(choice, action=action)
 
     def after(self, choice: Choice) -> Resumption:
         """After `choice` was made; steps on which the arm held count for nothing."""
         if choice.source is ActionSource.HUMAN:
-            return replace(self, done=0)
+            return replace(self, policy_steps=0)
         if choice.source in POLICY_SOURCES:
-            return replace(self, done=min(self.done + 1, self.steps))
+            return replace(self, policy_steps=min(self.policy_steps + 1, self.steps))
         return self

@@ -9,7 +9,7 @@ from pathlib import Path
 from pld.errors import RecordingError
 from pld.recording import labels
 from pld.recording.mcap_read import Salvage
-from pld.recording.recover import bag_path, counted_messages, episode_folders, part_path
+from pld.recording.recover import bag_path, counted_messages, episodes_at, part_path
 from pld.recording.statistics import EpisodeStatistics, TopicFigures
 from pld.recording.verdict import Verdict, load_verdict
 
@@ -27,7 +27,7 @@ class EpisodeInfo:
 
 def run_info(path: Path) -> list[EpisodeInfo]:
     """One entry per episode at or below `path`, unfinished ones included."""
-    return [episode_info(folder) for folder in episode_folders(path)]
+    return [episode_info(folder) for folder in episodes_at(path)]
 
 
 def episode_info(folder: Path) -> EpisodeInfo:

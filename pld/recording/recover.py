@@ -62,7 +62,7 @@ class Recovery:
     note: str
 
 
-def episode_folders(path: Path) -> list[Path]:
+def episodes_at(path: Path) -> list[Path]:
     """The episode folders below `path`: itself, its children, or those in its `episodes`."""
     if not path.is_dir():
         raise RecordingError(f"{str(path)!r} is not a folder; give an episode or a run folder")
@@ -91,7 +91,7 @@ def one_episode(path: Path) -> Path:
     """`path` when it is an episode's folder; raises RecordingError that says which to give."""
     if not path.is_dir():
         raise RecordingError(f"{str(path)!r} is not a folder; give one episode: RUN/episodes/ID")
-    found = episode_folders(path)
+    found = episodes_at(path)
     if found != [path]:
         raise RecordingError(
             f"{str(path)!r} holds {len(found)} episodes; give one episode, such as {found[0]}"

@@ -1,4 +1,7 @@
-"""The settings of the Franka driver; the defaults are those to begin with on hardware."""
+"""The settings of the Franka driver; the defaults are those to begin with on hardware.
+
+`clock` apart, which the run sets: `host` there, `robot` in the twin.
+"""
 
 from __future__ import annotations
 

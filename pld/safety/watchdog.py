@@ -82,10 +82,11 @@ class Heartbeats:
 
 @dataclass(frozen=True)
 class Freshness:
-    """Which streams are stale, in robot time [ns]; who never spoke is not missed.
+    """Which streams are stale, in robot time [ns]; one that never spoke is not missed.
 
-    The newest word of a stream may be as old as `limits_ns` says by name, and nothing new may have
-    come for `gap_ns`: what comes late all the time ends unnoticed for longer by its age alone.
+    A stream is stale when its newest measurement is older than `limits_ns[name]`, or when nothing
+    new has come for `gap_ns`. Both are needed: where everything comes late, age alone is slow to
+    notice that a stream has stopped.
     """
 
     limits_ns: Mapping[str, float]

@@ -17,6 +17,7 @@ from pld.errors import ConfigError, RobotError
 
 Handler = Callable[..., dict[str, Any]]
 LINE_LIMIT = 65536
+SOCKET_NAME = "twin.sock"
 
 
 class ControlServer:

@@ -24,6 +24,8 @@ import numpy as np
 from pld.errors import ConfigError, RobotError
 from pld.types import Array
 
+LINK_NAME = "twin.link"
+
 NQ_MAX = 64
 CAMERA_RATE_HZ = 30
 INSTANTS = 8

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pld.errors import RobotError
-from pld.twin.control import ControlClient
+from pld.twin.control import SOCKET_NAME, ControlClient
+from pld.twin.link import LINK_NAME
 from pld.twin.observer import TwinObserver
-from pld.twin.serve import LINK_NAME, SOCKET_NAME
 
 CONTROL_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 30.0

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pld.errors import MissingPackageError
+from pld.cameras.realsense import pyrealsense2_module
 from pld.twin.frames import DEPTH_UNIT_M, Frame, FrameReader, frames_path
 from pld.types import Intrinsics
 
@@ -85,7 +85,7 @@ class SoftwareDevice:
     def __init__(
         self, serial: str, intrinsics: Intrinsics, *, depth: bool, usb: str = "3.2"
     ) -> None:
-        self._rs = rs = _pyrealsense2()
+        self._rs = rs = pyrealsense2_module()
         self._intrinsics = intrinsics
         self.context = rs.context()
         self._alive: list[Any] = []
@@ -153,14 +153,3 @@ class SoftwareDevice:
         same.translation = [0.0, 0.0, 0.0]
         depth.register_extrinsics_to(color, same)
         color.register_extrinsics_to(depth, same)
-
-
-def _pyrealsense2() -> Any:
-    try:
-        import pyrealsense2
-    except ImportError as error:
-        raise MissingPackageError(
-            f"pyrealsense2 cannot be imported ({error}); pip install 'pyrealsense2==2.59.1.11053' "
-            "and apt install libusb-1.0-0"
-        ) from error
-    return pyrealsense2

@@ -22,12 +22,11 @@ from pld.contract import CAMERAS, IMAGE_HEIGHT_PX, IMAGE_WIDTH_PX
 from pld.errors import ConfigError, PldError
 from pld.twin.drawing import Drawing
 from pld.twin.frames import FrameWriter, frames_path
-from pld.twin.link import Instant, TwinLink
+from pld.twin.link import LINK_NAME, Instant, TwinLink
 from pld.twin.scene import build_model, camera_intrinsics
 from pld.twin.tasks import TASKS, task_named
 from pld.types import Image
 
-LINK_NAME = "twin.link"
 EXIT_CONFIG = 2
 POLL_S = 0.001
 MAX_BEHIND = 4

@@ -19,15 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from pld.errors import ConfigError, PldError
-from pld.twin.control import ControlServer, Handler
+from pld.twin.control import SOCKET_NAME, ControlServer, Handler
 from pld.twin.fci import NS_PER_MS, SERVER_VERSION, FciServer, close_all
-from pld.twin.link import TwinLink
+from pld.twin.link import LINK_NAME, TwinLink
 from pld.twin.loop import TwinLoop, pacer
 from pld.twin.scene import SceneOptions
 from pld.twin.stage import Stage
 from pld.twin.tasks import TASKS
 
-LINK_NAME, SOCKET_NAME = "twin.link", "twin.sock"
 EXIT_CONFIG = 2
 PR_SET_PDEATHSIG = 1
 

@@ -21,7 +21,7 @@ import psutil
 from pld.errors import ConfigError, PldError
 from pld.run_folder import verdicts
 from pld.share import share_path
-from pld.twin.link import TwinLink
+from pld.twin.link import LINK_NAME, TwinLink
 from pld.types import Array
 from pld_nodes import graph
 from pld_nodes.bench.arm_watcher import ArmWatcher
@@ -137,7 +137,7 @@ class Killer(threading.Thread):
                 return
             time.sleep(0.002)
         time.sleep(0.5)
-        link = TwinLink(self._twin_dir / "twin.link")
+        link = TwinLink(self._twin_dir / LINK_NAME)
         children = list(self._supervisor.children)
         self.pids = [child.popen.pid for child in children]
         victim = next(child for child in children if child.name == self._node)

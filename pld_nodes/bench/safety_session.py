@@ -20,8 +20,8 @@ import numpy as np
 from pld.errors import PldError
 from pld.run_folder import verdicts
 from pld.safety.limits import SafetyLimits
-from pld.twin.control import ControlClient
-from pld.twin.link import TwinLink
+from pld.twin.control import SOCKET_NAME, ControlClient
+from pld.twin.link import LINK_NAME, TwinLink
 from pld_nodes.bench.false_stops import driver_holds, is_stop, standing, stops
 from pld_nodes.bench.fault_acts import Field
 from pld_nodes.bench.fault_sign import Sign
@@ -120,11 +120,11 @@ class Session:
     def _play(self, watcher: FaultWatcher, run: PreparedRun, supervisor: Supervisor) -> None:
         try:
             assert run.twin_dir is not None
-            socket = run.twin_dir / "twin.sock"
+            socket = run.twin_dir / SOCKET_NAME
             if not self._until(socket.exists, MOVING_S):
                 return
             twin = ControlClient(socket)
-            with TruthPath(TwinLink(run.twin_dir / "twin.link")) as truth:
+            with TruthPath(TwinLink(run.twin_dir / LINK_NAME)) as truth:
                 self._inject_all(Field(watcher, supervisor, truth, twin))
         except (PldError, StopIteration, OSError) as error:
             self.say("bench", f"session ends: {error}")

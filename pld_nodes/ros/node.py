@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import importlib
 import os
 import signal
 import sys
@@ -12,7 +13,6 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 import rclpy
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
@@ -26,7 +26,7 @@ from std_msgs.msg import UInt64
 from pld.config import from_mapping
 from pld.errors import ConfigError, PldError
 from pld_nodes import graph
-from pld_nodes.ros import environment
+from pld_nodes.ros import environment, messages
 from pld_nodes.ros.hanging import ends_when_hanging
 
 T = TypeVar("T")
@@ -54,8 +54,7 @@ def qos_profile(qos: graph.Qos) -> QoSProfile:
 def message_class(type_name: str) -> type:
     """The class of a message type such as `sensor_msgs/msg/Image`."""
     package, _, name = type_name.split("/")
-    module = __import__(f"{package}.msg", fromlist=[name])
-    found: type = getattr(module, name)
+    found: type = getattr(importlib.import_module(f"{package}.msg"), name)
     return found
 
 
@@ -135,16 +134,19 @@ class GraphNode(Node):
         publisher = self.publisher(graph.heartbeat_topic(self.get_name()))
         return lambda step: publisher.publish(UInt64(data=step))
 
-    def diagnose(self, t_ns: int, level: int, message: str, **values: object) -> None:
-        """Publish this node's diagnostics, stamped on the graph clock."""
+    def diagnose(self, t_ns: int, level: bytes, message: str, **values: object) -> None:
+        """Publish this node's diagnostics, stamped on the graph clock.
+
+        `level` is one of DiagnosticStatus' constants.
+        """
         status = DiagnosticStatus(
-            level=bytes([level]),
+            level=level,
             name=self.get_name(),
             message=message,
             values=[KeyValue(key=k, value=str(v)) for k, v in values.items()],
         )
         array = DiagnosticArray(status=[status])
-        array.header.stamp = Time(sec=t_ns // 10**9, nanosec=t_ns % 10**9)
+        array.header.stamp = messages.stamp(t_ns)
         self._diagnostics.publish(array)
 
     def finish(self, exit_code: int = 0) -> None:

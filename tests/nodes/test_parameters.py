@@ -19,10 +19,10 @@ from pld_nodes.graph import Deployment
 from pld_nodes.parameters import (
     SUCCESS_STEPS,
     RunParameters,
-    found,
     node_parameters,
     parse_arguments,
     takeover_limit,
+    with_weights_found,
 )
 from pld_nodes.processes import command_line
 from pld_nodes.resuming import next_episode
@@ -110,8 +110,8 @@ def test_a_specialist_needs_the_weights_of_a_trained_base() -> None:
 
 def test_weights_that_are_not_there_are_named_before_anything_starts() -> None:
     with pytest.raises(ConfigError, match=r"no weights at 'nowhere\.safetensors'"):
-        found("nowhere.safetensors")
-    assert found("expert") == "expert"
+        with_weights_found("nowhere.safetensors")
+    assert with_weights_found("expert") == "expert"
 
 
 def test_the_specialist_takes_over_at_once_in_an_evaluation_and_never_without_one() -> None:

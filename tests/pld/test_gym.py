@@ -191,7 +191,7 @@ def test_the_ends_of_the_action_range_are_in_the_action_space(bounds) -> None:
     at_work.reset(1)
     for end in (-1.0, 1.0):
         at_work.step(np.array([end]))
-        assert slide.action_space.contains(at_work.done[-1])
+        assert slide.action_space.contains(at_work.executed[-1])
 
 
 def test_a_base_policy_with_a_reset_is_reset_with_the_seed() -> None:
