@@ -19,7 +19,7 @@ from sensor_msgs.msg import Image
 from pld.base_policy.registry import trained_policy
 from pld.contract import CAMERAS
 from pld.errors import ContractError, PldError
-from pld.probing.arbitrator import NEVER
+from pld.probing.arbitrator import specialist_acts
 from pld.residual.actor import ResidualActor, load_actor_over
 from pld.residual.held import HeldResidual
 from pld.rollout_env import SENSOR_DIM, sensor_features
@@ -131,11 +131,9 @@ class ResidualNode(GraphNode):
     def _acts_at(self, step: int) -> bool:
         """Whether the specialist has control at `step`."""
         episode = self._episode
-        if episode.state != EpisodeStatus.RUNNING or episode.takeover_step == NEVER:
+        if episode.state != EpisodeStatus.RUNNING or self._specialist is None:
             return False
-        if self._specialist is None:
-            return False
-        return bool(step >= episode.first_step + episode.takeover_step)
+        return specialist_acts(step - int(episode.first_step), int(episode.takeover_step))
 
     def _answer(self) -> None:
         """Correct the waiting base action, once the arm state and the images it saw are here."""

@@ -16,7 +16,7 @@ from pld.distill.episodes import NO_TAKEOVER, SftEpisode
 from pld.errors import ConfigError, RobotError
 from pld.flywheel.world import World
 from pld.policy_image import policy_image
-from pld.probing.arbitrator import NEVER, Offers, choose
+from pld.probing.arbitrator import NEVER, Offers, choose, specialist_acts
 from pld.residual.actor import ResidualActor
 from pld.residual.held import HeldResidual
 from pld.residual.protocol import StepOutcome
@@ -85,7 +85,7 @@ class _CastBase:
         self._answered = 0
 
     def answer(self, observation: Observation) -> BaseAction:
-        taken = self._takeover != NEVER and self._answered >= self._takeover
+        taken = specialist_acts(self._answered, self._takeover)
         self._answered += 1
         return (self._then if taken else self._first).answer(observation)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from pld.probing.arbitrator import NEVER, Offers
+from pld.probing.arbitrator import Offers, specialist_acts
 from pld.types import Array
 
 
@@ -47,6 +47,5 @@ class Answers:
         offers = self.offers.get(self.newest)
         if offers is None:
             return None
-        specialist = takeover_step != NEVER and episode_step >= takeover_step
-        enough = offers.base is not None and (not specialist or offers.residual is not None)
-        return offers if enough else None
+        corrected = offers.residual is not None or not specialist_acts(episode_step, takeover_step)
+        return offers if offers.base is not None and corrected else None

@@ -26,18 +26,22 @@ class Offers:
     human: Array | None = None
 
 
+def specialist_acts(episode_step: int, takeover_step: int) -> bool:
+    """Whether the specialist has control `episode_step` steps after the episode began."""
+    return takeover_step != NEVER and episode_step >= takeover_step
+
+
 def choose(step: int, episode_step: int, takeover_step: int, offers: Offers) -> Choice:
     """The choice for `step`, `episode_step` steps after the episode began.
 
     `takeover_step` NEVER means that the base acts throughout. Missing answers end in HOLD.
     """
     source, action = ActionSource.HOLD, np.zeros(7)
-    specialist = takeover_step != NEVER and episode_step >= takeover_step
     if offers.human is not None:
         source, action = ActionSource.HUMAN, offers.human
     elif offers.base is None:
         pass
-    elif not specialist:
+    elif not specialist_acts(episode_step, takeover_step):
         source, action = ActionSource.BASE, offers.base
     elif offers.residual is not None:
         source, action = ActionSource.SPECIALIST, combined(offers.base, offers.residual)
