@@ -76,7 +76,7 @@ def felt(wrench: Array) -> Array:
     """A wrench (6,) in O, N and Nm, as learners see it: each entry in (-1, 1).
 
     A contact is felt finely and a blow no more than fully. In newtons, a few hard contacts would
-    decide where all that a critic sees of the wrench lies (docs/flywheel.md, "What it took").
+    decide where all that a critic sees of the wrench lies (docs/flywheel_history.md).
     """
     scaled = np.concatenate([wrench[:3] / FELT_FORCE_N, wrench[3:] / FELT_TORQUE_NM])
     seen: Array = np.tanh(scaled)

@@ -43,7 +43,7 @@ LABELS = ("specialist", "whole")
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """What a task's run is made of; measured, see docs/flywheel.md.
+    """What a task's run is made of; measured, see docs/flywheel_history.md.
 
     So many `demonstrations` that the base succeeds on 30-60 % of the starts; a round's
     `probing_episodes`, in rounds after the first `later_probing_episodes`, and its steps of
