@@ -211,11 +211,13 @@ PROCESSES: tuple[Process, ...] = (
     Process(
         "twin",
         "pld.twin.serve",
-        ("task", "address", "run_dir", "seed", "rate_hz"),
+        ("task", "address", "twin_dir", "seed", "rate_hz"),
         SIM_ONLY,
         is_node=False,
     ),
-    Process("renderer", "pld.twin.renderer", ("task", "run_dir", "depth"), SIM_ONLY, is_node=False),
+    Process(
+        "renderer", "pld.twin.renderer", ("task", "twin_dir", "depth"), SIM_ONLY, is_node=False
+    ),
     *(
         Process(camera_node(camera), "camera_node", ("camera", "serial", "depth", "twin_dir"))
         for camera in CAMERAS
@@ -227,7 +229,7 @@ PROCESSES: tuple[Process, ...] = (
         ("robot_ip", "rate_hz", "realtime", "clock", "arm_config", "calibrations", "twin_dir"),
     ),
     Process("safety_node", "safety_node", ("rate_hz", "limits")),
-    Process("recorder_node", "recorder_node", ("output_dir", "deployment", "nodes")),
+    Process("recorder_node", "recorder_node", ("run_dir", "deployment", "nodes")),
     Process("vla_node", "vla_node", ("task", "policy", "rate_hz", "twin_dir")),
     Process(
         "residual_node",
@@ -238,7 +240,7 @@ PROCESSES: tuple[Process, ...] = (
     Process(
         "learner_node",
         "learner_node",
-        ("task", "policy", "output_dir", "seed", "rate_hz", "horizon_s"),
+        ("task", "policy", "run_dir", "seed", "rate_hz", "horizon_s"),
         only_with="learner",
     ),
     Process("reward_node", "reward_node", ("task", "detector", "twin_dir", "rate_hz")),

@@ -24,11 +24,11 @@ NICENESS = 10
 
 @dataclass(frozen=True)
 class LearnerConfig:
-    """Parameters of the node; its state lies in `output_dir`/learner."""
+    """Parameters of the node; its state lies in `run_dir`/learner."""
 
     task: str
     policy: str
-    output_dir: Path
+    run_dir: Path
     seed: int = 0
     rate_hz: float = 10.0
     horizon_s: float = 0.0
@@ -54,7 +54,7 @@ class LearnerNode(GraphNode):
         settings = settings_of(config.task, config.seed)
         horizon_s = config.horizon_s or task_facts(config.task).horizon_s
         max_steps = round(horizon_s * config.rate_hz)
-        self._learner = RunLearner.of_run(config.output_dir, base, settings, config.task, max_steps)
+        self._learner = RunLearner.of_run(config.run_dir, base, settings, config.task, max_steps)
         self._t_ns = 0
         self._publish = self.publisher("learner/weights").publish
         self.subscribe("arm/state", self._on_state)

@@ -30,13 +30,13 @@ REPORT_EVERY = round(1.0 / POLL_S)
 
 @dataclass(frozen=True)
 class RecorderConfig:
-    """Parameters of the node. `output_dir` is the run's folder.
+    """Parameters of the node.
 
     `nodes`: the run's nodes, by comma. No episode begins before those whose words are acted upon
     were found.
     """
 
-    output_dir: Path
+    run_dir: Path
     deployment: str = ""
     nodes: str = ""
     compression: str = "zstd"
@@ -54,7 +54,7 @@ class RecorderNode(GraphNode):
         speaking = (*graph.STREAMED, *acted_upon(config.nodes.split(",")))
         self._session = RecordingSession(
             SessionConfig(
-                config.output_dir,
+                config.run_dir,
                 config.min_free_bytes,
                 writer=WriterConfig(compression=config.compression),
                 awaited=frozenset(names[name] for name in speaking),
@@ -143,7 +143,7 @@ class RecorderNode(GraphNode):
 
     def _describe_run(self) -> RunDescription:
         return describe_run(
-            self._config.output_dir,
+            self._config.run_dir,
             self.get_namespace(),
             self._config.deployment,
             os.environ.get("ROS_DISTRO", "kilted"),
@@ -151,7 +151,7 @@ class RecorderNode(GraphNode):
 
     def shutdown(self) -> None:
         """Close the open bag, with the reason that the supervisor left if a process died."""
-        self._session.shutdown(termination_reason(self._config.output_dir))
+        self._session.shutdown(termination_reason(self._config.run_dir))
         self._answer()
 
 

@@ -33,7 +33,7 @@ class ControlServer:
         except OSError as error:
             raise ConfigError(
                 f"cannot open the control socket {str(path)!r}: {error.strerror or error}; "
-                "choose a shorter, writable --run-dir"
+                "choose a shorter, writable --twin-dir"
             ) from error
         self._listener.listen(8)
         self._listener.setblocking(False)

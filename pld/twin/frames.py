@@ -49,9 +49,9 @@ class Frame:
     depth: NDArray[np.uint16] | None
 
 
-def frames_path(run_dir: Path, camera: str) -> Path:
+def frames_path(twin_dir: Path, camera: str) -> Path:
     """Where the ring of `camera` lies in the twin's run folder."""
-    return run_dir / f"{camera}.frames"
+    return twin_dir / f"{camera}.frames"
 
 
 def _slot_dtype(width_px: int, height_px: int, has_depth: bool) -> np.dtype[Any]:

@@ -23,22 +23,22 @@ END_TIMEOUT_S = 30.0
 
 @dataclass
 class RunningTwin:
-    """A twin that serves `address`; its link and control socket are in `run_dir`."""
+    """A twin that serves `address`; its link and control socket are in `folder`."""
 
     address: str
-    run_dir: Path
+    folder: Path
     process: subprocess.Popen[str]
     control: ControlClient
 
     def observer(self) -> TwinObserver:
         """What tells the twin's link how far its driver has read."""
-        return TwinObserver(self.run_dir / LINK_NAME)
+        return TwinObserver(self.folder / LINK_NAME)
 
 
-def serve_command(address: str, run_dir: Path, *options: str) -> list[str]:
+def serve_command(address: str, twin_dir: Path, *options: str) -> list[str]:
     """The words that start `pld.twin.serve`, with the cube's task unless `options` name one."""
     task = () if "--task" in options else ("--task", "cube_pickup")
-    where = ("--address", address, "--run-dir", str(run_dir))
+    where = ("--address", address, "--twin-dir", str(twin_dir))
     return [sys.executable, "-m", "pld.twin.serve", *task, *where, *options]
 
 
@@ -46,9 +46,9 @@ def serve_command(address: str, run_dir: Path, *options: str) -> list[str]:
 def running_twin(address: str, *options: str) -> Iterator[RunningTwin]:
     """Start a twin, wait until it is ready, and end it; raises RobotError when it does not come."""
     with tempfile.TemporaryDirectory(prefix="pld-twin-") as folder:
-        run_dir = Path(folder)
+        twin_dir = Path(folder)
         process = subprocess.Popen(
-            serve_command(address, run_dir, *options),
+            serve_command(address, twin_dir, *options),
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -58,8 +58,8 @@ def running_twin(address: str, *options: str) -> Iterator[RunningTwin]:
             said = process.stdout.readline()
             if "ready" not in said:
                 raise RobotError(f"no twin at {address}: it said {said.strip() or 'nothing'!r}")
-            control = ControlClient(run_dir / SOCKET_NAME, timeout_s=CONTROL_TIMEOUT_S)
-            yield RunningTwin(address, run_dir, process, control)
+            control = ControlClient(twin_dir / SOCKET_NAME, timeout_s=CONTROL_TIMEOUT_S)
+            yield RunningTwin(address, twin_dir, process, control)
             control.close()
         finally:
             process.send_signal(signal.SIGTERM)

@@ -37,8 +37,8 @@ class TwinCamera:
     Close it before the process ends: librealsense must not be fed while it is being unloaded.
     """
 
-    def __init__(self, run_dir: Path, camera: str, *, timeout_s: float = 30.0) -> None:
-        self._reader = _await_ring(frames_path(run_dir, camera), timeout_s)
+    def __init__(self, twin_dir: Path, camera: str, *, timeout_s: float = 30.0) -> None:
+        self._reader = _await_ring(frames_path(twin_dir, camera), timeout_s)
         self._device = SoftwareDevice(
             twin_serial(camera), self._reader.intrinsics, depth=self._reader.has_depth
         )

@@ -1,4 +1,4 @@
-"""The twin's cameras as a program: `python -m pld.twin.renderer --task T --run-dir DIR`.
+"""The twin's cameras as a program: `python -m pld.twin.renderer --task T --twin-dir DIR`.
 
 It draws both cameras at every camera instant of robot time (30 Hz) from DIR/twin.link, in its own
 process, and hands the images over in DIR/<camera>.frames. An image belongs to its instant however
@@ -52,20 +52,20 @@ class Backlog:
 
 
 class Renderer:
-    """Draws both cameras of `task` for each instant of the link in `run_dir`.
+    """Draws both cameras of `task` for each instant of the link in `twin_dir`.
 
     No two pictures in a row are the same to the last bit, as a sensor's never are; a camera that
     is to repeat itself (pld.twin.faults) shows its last one again.
     """
 
-    def __init__(self, task: str, run_dir: Path, *, depth: bool) -> None:
+    def __init__(self, task: str, twin_dir: Path, *, depth: bool) -> None:
         model = build_model(task_named(task))
         self._drawing = Drawing(model, IMAGE_WIDTH_PX, IMAGE_HEIGHT_PX)
         self._depth = depth
         self._shown: dict[str, tuple[Image, NDArray[np.uint16] | None]] = {}
         self._writers = {
             camera: FrameWriter(
-                frames_path(run_dir, camera),
+                frames_path(twin_dir, camera),
                 camera_intrinsics(model, camera, IMAGE_WIDTH_PX, IMAGE_HEIGHT_PX),
                 depth=depth,
             )
@@ -125,12 +125,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: stopped.append(received))
     try:
-        link_path = Path(options.run_dir) / LINK_NAME
+        link_path = Path(options.twin_dir) / LINK_NAME
         link_path.parent.mkdir(parents=True, exist_ok=True)
         renderer = Renderer(options.task, link_path.parent, depth=options.depth)
         try:
             link = await_link(link_path, options.wait_s, lambda: bool(stopped))
-            _say(f"renderer ready: {options.task}, {', '.join(CAMERAS)} in {options.run_dir}")
+            _say(f"renderer ready: {options.task}, {', '.join(CAMERAS)} in {options.twin_dir}")
             backlog = renderer.run(link, lambda: bool(stopped))
         finally:
             renderer.close()
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return EXIT_CONFIG
     except OSError as error:
-        sys.stderr.write(f"error: cannot use run folder {options.run_dir!r}: {error}\n")
+        sys.stderr.write(f"error: cannot use the folder {options.twin_dir!r}: {error}\n")
         return EXIT_CONFIG
     _say(f"renderer stopped: {backlog.skipped} camera instants skipped")
     return 0
@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pld.twin.renderer", description=__doc__)
     parser.add_argument("--task", required=True, help=f"one of {', '.join(TASKS)}")
-    parser.add_argument("--run-dir", required=True, help="folder of twin.link")
+    parser.add_argument("--twin-dir", required=True, help="folder of twin.link")
     parser.add_argument("--depth", action="store_true", help="depth images too")
     parser.add_argument("--wait-s", type=float, default=30.0, help="how long to wait for the twin")
     return parser

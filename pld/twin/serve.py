@@ -1,4 +1,4 @@
-"""The twin as a program: `python -m pld.twin.serve --task cube_pickup --run-dir DIR`.
+"""The twin as a program: `python -m pld.twin.serve --task cube_pickup --twin-dir DIR`.
 
 It serves the robot on 1337 and the hand on 1338 of a loopback address, writes DIR/twin.link and
 answers DIR/twin.sock. It prints one line when it is ready, and ends on SIGINT, SIGTERM, the
@@ -98,21 +98,21 @@ class Operations:
 def serve(options: argparse.Namespace) -> None:
     """Run the twin until it is told to stop; raises ConfigError before anything is bound."""
     address = _loopback(options.address)
-    run_dir = Path(options.run_dir)
+    twin_dir = Path(options.twin_dir)
     stage = Stage(options.task, SceneOptions(frictionloss_scale=options.frictionloss_scale))
     server = FciServer(stage.robot, address, version=options.server_version)
     server.init()
     try:
         stage.start(options.seed)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        link = TwinLink(run_dir / LINK_NAME, create=True)
+        twin_dir.mkdir(parents=True, exist_ok=True)
+        link = TwinLink(twin_dir / LINK_NAME, create=True)
         loop = TwinLoop(stage, server, link, pacer(options.rate_hz))
         operations = Operations(stage, server, loop, link)
-        control = ControlServer(run_dir / SOCKET_NAME, operations.handlers())
+        control = ControlServer(twin_dir / SOCKET_NAME, operations.handlers())
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: operations.shutdown())
         try:
-            _say(f"twin ready: {options.task} at {address}, run folder {run_dir}")
+            _say(f"twin ready: {options.task} at {address} in {twin_dir}")
             loop.run(control)
         finally:
             control.close()
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return EXIT_CONFIG
     except OSError as error:
-        sys.stderr.write(f"error: cannot use run folder {options.run_dir!r}: {error}\n")
+        sys.stderr.write(f"error: cannot use the folder {options.twin_dir!r}: {error}\n")
         return EXIT_CONFIG
     return 0
 
@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pld.twin.serve", description=__doc__)
     parser.add_argument("--task", required=True, help=f"one of {', '.join(TASKS)}")
     parser.add_argument("--address", default="127.0.0.1", help="a loopback address")
-    parser.add_argument("--run-dir", required=True, help="folder for twin.link and twin.sock")
+    parser.add_argument("--twin-dir", required=True, help="folder for twin.link and twin.sock")
     parser.add_argument("--seed", type=int, default=0, help="scene laid at the start")
     parser.add_argument("--rate-hz", type=float, default=20.0, help="control rate of the graph")
     parser.add_argument("--server-version", type=int, default=SERVER_VERSION)

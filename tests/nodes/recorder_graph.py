@@ -44,7 +44,7 @@ CAMERAS = ("third_person", "wrist")
 def start_recorder(run_dir: Path, domain: int, **parameters: object) -> subprocess.Popen[str]:
     """The recorder node as its own process."""
     command = [sys.executable, "-m", "pld_nodes.recorder_node", "--ros-args", "-r", "__ns:=/pld"]
-    for name, value in {"output_dir": run_dir, "deployment": "sim", **parameters}.items():
+    for name, value in {"run_dir": run_dir, "deployment": "sim", **parameters}.items():
         command += ["-p", f"{name}:={value}"]
     recorder = subprocess.Popen(
         command,

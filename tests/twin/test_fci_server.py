@@ -243,6 +243,6 @@ def test_shutdown_over_the_control_line_ends_with_code_zero() -> None:
         truth = wait_robot_time(twin, 0.2)
         peg_m = np.array(truth["O_T_object"][:3])
         np.testing.assert_allclose(peg_m, [0.48, 0.0, 0.22], atol=0.004)
-        ControlClient(twin.run_dir / "twin.sock").call("shutdown")
+        ControlClient(twin.folder / "twin.sock").call("shutdown")
         assert twin.process.wait(timeout=20) == 0
-        assert not (twin.run_dir / "twin.sock").exists()
+        assert not (twin.folder / "twin.sock").exists()

@@ -226,7 +226,7 @@ def test_a_renderer_far_behind_skips_and_says_so(tmp_path: Path, home: Array) ->
 def test_the_program_renders_what_the_simulator_publishes(tmp_path: Path, home: Array) -> None:
     link = TwinLink(tmp_path / "twin.link", create=True)
     program = subprocess.Popen(
-        [sys.executable, "-m", "pld.twin.renderer", "--task", TASK, "--run-dir", str(tmp_path)],
+        [sys.executable, "-m", "pld.twin.renderer", "--task", TASK, "--twin-dir", str(tmp_path)],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -260,7 +260,7 @@ def test_bad_options_end_the_program_with_the_remedy(
     arguments: list[str], words: str, tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pld.twin.renderer", *arguments, "--run-dir", str(tmp_path)],
+        [sys.executable, "-m", "pld.twin.renderer", *arguments, "--twin-dir", str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=60,
