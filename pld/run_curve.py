@@ -46,7 +46,8 @@ def run_curve(run_dir: Path, window: int) -> list[CurvePoint]:
     if len(counted) < window:
         raise RecordingError(
             f"{str(run_dir)!r} has {len(counted)} labelled episodes with a takeover, fewer than "
-            f"the window of {window}; give a smaller --window or let it learn longer"
+            f"the window of {window}; give a smaller --window or let it learn longer (the first "
+            "episodes are the base's alone)"
         )
     successes = [success for _, _, success in counted]
     return [

@@ -83,8 +83,8 @@ class Deployed:
 
 
 def load_evaluation(path: Path) -> Evaluation:
-    """A lockstep evaluation from its file; raises ConfigError that says which file to give."""
-    content = read_json(path)
+    """A lockstep evaluation from its file or folder; ConfigError says which file to give."""
+    content = read_json(path / "evaluation.json" if path.is_dir() else path)
     try:
         return Evaluation.from_json(content)
     except (KeyError, TypeError) as error:

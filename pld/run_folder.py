@@ -12,6 +12,7 @@ from pld.evaluation.seeds import EVALUATION_BLOCK
 from pld.recording.bag import EPISODES_FOLDER, VERDICT_NAME
 from pld.recording.labels import outcome as counted_outcome
 from pld.recording.recover import is_episode
+from pld.recording.run_files import PARAMETERS_NAME
 from pld.recording.verdict import Verdict, load_verdict
 
 FIRST_SUCCESS = -1
@@ -32,7 +33,9 @@ def episode_folders(run_dir: Path) -> list[Path]:
     """The episode folders of a run, in the order of recording."""
     folder = run_dir / EPISODES_FOLDER
     if not folder.is_dir():
-        raise RecordingError(f"{str(run_dir)!r} is no run folder: it has no {EPISODES_FOLDER}/")
+        began = (run_dir / PARAMETERS_NAME).exists()
+        what = "has no episode yet" if began else "is no run folder"
+        raise RecordingError(f"{str(run_dir)!r} {what}: there is no {EPISODES_FOLDER}/ in it")
     return sorted(path for path in folder.iterdir() if path.is_dir() and is_episode(path))
 
 

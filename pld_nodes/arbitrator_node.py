@@ -52,13 +52,14 @@ class ArbitratorNode(GraphNode):
         self._arm: ArmState | None = None
         self._resumption = Resumption.of(config.rate_hz)
         desk = Desk(
-            self._newest_step,
+            lambda: self._guard.newest_step,
             self._runs,
             self._is_running,
             self._answer,
             self._answer_if_complete,
             self._end,
             self._describe,
+            lambda: self._latched,
         )
         self._override = Override(self, config.rate_hz, desk)
         replies = Replies(self._done, self._fail)
@@ -75,12 +76,11 @@ class ArbitratorNode(GraphNode):
         self.subscribe("learner/weights", self._on_weights)
         self._latest_takeover, self._limit_steps = config.latest_takeover, 0
         self._may_begin = config.mode != "learn"  # then not before the learner said what it wants
-        self._recorded = ""
+        self._recorded, self._withheld = "", False
         self._latched: tuple[str, ...] = ()
-        self._withheld = False
         self.create_service(Trigger, "~/scene_ready", self._on_scene_ready)
         self.create_service(Trigger, "~/abort", self._on_abort)
-        fail_without_states(self, self._newest_step, self._fail)
+        fail_without_states(self, lambda: self._guard.newest_step, self._fail)
 
     def _on_state(self, msg: ArmState) -> None:
         answered = not self._guard.missed_previous()
@@ -217,9 +217,6 @@ class ArbitratorNode(GraphNode):
         if running:
             self._advance(end(self._episode, self._t_ns, outcome, reason))
         return running
-
-    def _newest_step(self) -> int:
-        return self._guard.newest_step
 
     def _done(self, want: Want) -> None:
         ends = want is Want.CLOSE_RECORD

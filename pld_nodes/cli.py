@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from pathlib import Path
@@ -48,7 +49,8 @@ def up(
     from pld_nodes.run import execute
 
     code, run_dir = execute(parse_arguments(deployment, arguments or []), deployment, say)
-    console.print(f"run folder: {run_dir}", markup=False, soft_wrap=True)
+    goes_on = f"; it goes on with resume:={run_dir.name}" if code else ""
+    console.print(f"run folder: {run_dir}{goes_on}", markup=False, soft_wrap=True)
     raise typer.Exit(code)
 
 
@@ -214,6 +216,7 @@ LAZY = {
     "calibration": "pld.cli.calibration",
     "train": "pld.cli.train",
 }
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 UNNAMED = ("pld.cli.flywheel", "pld.cli.stages", "pld_nodes.teleop_cli", "pld_nodes.call")
 
 
@@ -241,8 +244,18 @@ def main() -> None:
     try:
         app()
     except PldError as error:
-        errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
+        _say_error(str(error))
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        _say_error(
+            f"{error.strerror}: {error.filename or 'a file'}; free some room, or write elsewhere"
+        )
+
+
+def _say_error(words: str) -> None:
+    errors.print(f"error: {words}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

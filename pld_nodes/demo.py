@@ -12,6 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pld.conversion import ConversionRow, convert_folder
 from pld.distill.sft import SftConfig
 from pld.errors import ConfigError
@@ -95,6 +97,7 @@ def _fine_tune(demo: Demo, base: Path, rows: list[ConversionRow], meter: Meter) 
     new = demo.folder / "distilled"
     if not (new / stages.POLICY_FILE).exists():
         new.mkdir(parents=True, exist_ok=True)
+        torch.set_num_threads(1)  # two wait for each other where the machine is busy
         config = SftConfig(seed=demo.seed, steps=demo.steps)
         data = [demo.folder / "data"]
         stages.distill(new, data, base, config, RATE_HZ, meter)

@@ -85,9 +85,8 @@ class LearnerNode(GraphNode):
                 recent_episodes=episodes,
             )
         )
-        self.get_logger().info(
-            f"weights {offer.version}: {offer.phase}, {successes} of the last {episodes} episodes"
-        )
+        recent = f", {successes} of the last {episodes} with a takeover" if episodes else ""
+        self.get_logger().info(f"weights {offer.version}: {offer.phase}{recent}")
 
     def _on_state(self, msg: ArmState) -> None:
         self._t_ns = messages.nanoseconds(msg.header.stamp)

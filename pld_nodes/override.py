@@ -49,6 +49,7 @@ class Desk:
     go_on: Callable[[], None]
     end: Callable[[Outcome, str], bool]
     describe: Callable[[], str]
+    latched: Callable[[], tuple[str, ...]]
 
 
 class Override:
@@ -193,7 +194,9 @@ class Override:
         handover, refusal = self._handover.resume()
         self._become(handover)
         response.success = not refusal
-        response.message = refusal or "the policy has control"
+        held_by = ", ".join(self._desk.latched())
+        stopped = f", and the arm holds until safety_node/clear: {held_by}" if held_by else ""
+        response.message = refusal or f"the policy has control{stopped}"
         return response
 
     def _on_policy_after_release(

@@ -25,6 +25,8 @@ from pld.tasks import task_facts
 from pld_nodes.graph import MODES, Deployment, Process, processes
 from pld_nodes.resuming import next_episode, resumed_values
 
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""Episodes are named after their run, and a recorder takes no other names."""
 DETECTORS = ("twin", "operator", WEIGHTS)
 POLICIES = (*MAKERS, WEIGHTS)
 RATES_HZ = (10.0, 20.0)
@@ -93,8 +95,11 @@ class RunParameters:
             raise ConfigError(f"horizon_s: {self.horizon_s:g} is not from 0 to 3600")
         self._check_seeds()
         check_namespace(self.namespace)
-        if "/" in self.run or self.run in (".", ".."):
-            raise ConfigError(f"run: {self.run!r} is not a folder name")
+        if self.run and not RUN_NAME.fullmatch(self.run):
+            raise ConfigError(
+                f"run: {self.run!r} is not a folder name; give up to 100 letters, digits, '.', '_' "
+                "and '-' that begin with a letter or a digit"
+            )
         try:
             ipaddress.ip_address(self.robot_ip)
         except ValueError as error:

@@ -106,9 +106,28 @@ def check_ports_free(address: str) -> None:
             except OSError as error:
                 raise RobotError(
                     f"port {port} at robot_ip {address!r} cannot be used by the twin: "
-                    f"{error.strerror}; end the other run, or choose another loopback address "
-                    "with robot_ip:=127.0.0.2"
+                    f"{error.strerror}; end the other run, or give this one a loopback address and "
+                    "a namespace of its own: robot_ip:=127.0.0.2 namespace:=other"
                 ) from error
+
+
+def claimed(namespace: str) -> socket.socket:
+    """This machine's only graph in `namespace`, as long as the socket is open; RobotError if not.
+
+    Two graphs in one namespace hear each other, and both stop. The kernel gives a name back with
+    the process that bound it; nothing listens.
+    """
+    domain = os.environ.get("ROS_DOMAIN_ID") or "0"
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0pld-{domain}-{namespace}")
+    except OSError as error:
+        claim.close()
+        raise RobotError(
+            f"another run is up in namespace {namespace!r} of ROS domain {domain}; end it, or give "
+            "this one a namespace of its own with namespace:=other"
+        ) from error
+    return claim
 
 
 @dataclass(frozen=True)
@@ -119,6 +138,7 @@ class PreparedRun:
     commands: dict[str, list[str]]
     run_dir: Path
     twin_dir: Path | None
+    claim: socket.socket
 
     def supervisor(self, say: Callable[[str, str], None]) -> Supervisor:
         """The supervisor of this run; `say(name, line)` receives its output."""
@@ -130,7 +150,8 @@ class PreparedRun:
         self.clean_up()
 
     def clean_up(self) -> None:
-        """Remove the twin's private folder."""
+        """Remove the twin's private folder, and let others have the namespace."""
+        self.claim.close()
         if self.twin_dir is not None:
             shutil.rmtree(self.twin_dir, ignore_errors=True)
 
@@ -139,14 +160,12 @@ def prepare(parameters: RunParameters, deployment: Deployment) -> PreparedRun:
     """Check everything, make the run folder and the command lines; nothing is started."""
     parameters = with_run_name(parameters)
     check_before_start(parameters, deployment)
+    claim = claimed(parameters.namespace)
     run_dir = Path(parameters.output_dir).resolve() / parameters.run
     if parameters.resume:
         make_ready(run_dir, parameters.episodes)
-    elif (run_dir / PARAMETERS_NAME).exists():
-        raise ConfigError(
-            f"run: {parameters.run!r} exists in {parameters.output_dir!r}; choose another name, "
-            f"or go on with it: resume:={parameters.run}"
-        )
+    else:
+        refuse_used(run_dir)
     weights = weights_in_use(parameters)
     if parameters.resume:
         refuse_other_weights(run_dir, weights)
@@ -162,7 +181,18 @@ def prepare(parameters: RunParameters, deployment: Deployment) -> PreparedRun:
         )
         for row in rows
     }
-    return PreparedRun(rows, commands, run_dir, twin_dir)
+    return PreparedRun(rows, commands, run_dir, twin_dir, claim)
+
+
+def refuse_used(run_dir: Path) -> None:
+    """A new run begins in a new folder: ConfigError for a run's, or with others' files."""
+    where = f"{run_dir.name!r} exists in {str(run_dir.parent)!r}"
+    if (run_dir / PARAMETERS_NAME).exists():
+        raise ConfigError(
+            f"run: {where}; choose another name, or go on with it: resume:={run_dir.name}"
+        )
+    if run_dir.exists() and any(run_dir.iterdir()):
+        raise ConfigError(f"run: {where} and is no run of the graph; choose another name")
 
 
 def weights_in_use(parameters: RunParameters) -> dict[str, str]:
@@ -188,8 +218,8 @@ def make_ready(run_dir: Path, episodes: int) -> None:
     close_open_episodes(run_dir)
     if (recorded := next_episode(run_dir)) >= episodes:
         raise ConfigError(
-            f"resume: {run_dir.name!r} has its {recorded} episodes; for more, say "
-            f"episodes:={recorded + 10}"
+            f"resume: {run_dir.name!r} has its {recorded} episodes; for ten more, say "
+            f"episodes:={recorded + 10}, which counts those too"
         )
     (run_dir / TERMINATION_NAME).unlink(missing_ok=True)
 

@@ -24,7 +24,8 @@ POLL_S = 0.01
 STARTUP_S = 60.0
 GRACE_S = {"recorder_node": 20.0, "learner_node": 60.0}
 """Who writes a bag or a checkpoint to its end; everybody else has 5 s."""
-ENDED_WELL = (0, -signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+TOLD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+ENDED_WELL = (0, *(-number for number in TOLD), *(128 + number for number in TOLD))
 STOP_ORDER = (
     ("arbitrator_node", "vla_node", "reward_node"),
     ("recorder_node",),
@@ -122,7 +123,8 @@ class Supervisor:
         self.stop()
         raise RunFailedError(
             f"{child.name} ended ({child.exit_words()}); its log: "
-            f"{self.run_dir / 'logs' / child.name}.log"
+            f"{self.run_dir / 'logs' / child.name}.log; the run goes on with "
+            f"resume:={self.run_dir.name}"
         )
 
     def _halt(self) -> None:

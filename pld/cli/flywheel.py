@@ -75,9 +75,10 @@ def opened(
     config = _config_of(folder, begins, task, seed=seed, **changes)
     if check is not None:
         check(config)
-    if config.demonstrated_in:
-        for name in config.tasks:
-            TwinWorld(name, config.rate_hz).starting_in(config.demonstrated_in)
+    for name in config.tasks:  # refuse what cannot run before the folder keeps it
+        world = TwinWorld(name, config.rate_hz)
+        if config.demonstrated_in:
+            world.starting_in(config.demonstrated_in)
     meter = RichMeter()
     try:
         with sole_user(folder), meter:
@@ -90,8 +91,11 @@ def opened(
 def _config_of(folder: Path, begins: bool, task: str | None, **changes: object) -> FlywheelConfig:
     from pld.flywheel.config import FlywheelConfig, tasks_of
     from pld.flywheel.kept import kept_settings
+    from pld.recording.run_files import PARAMETERS_NAME
 
     kept = kept_settings(folder)
+    if (folder / PARAMETERS_NAME).exists():
+        raise ConfigError(f"{str(folder)!r} holds a run of the graph; choose another with --run")
     if not kept and not begins:
         raise ConfigError(
             f"there is no run in {str(folder)!r}; `pld flywheel` makes one, `pld train base` "

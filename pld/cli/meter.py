@@ -26,8 +26,8 @@ class RichMeter:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
         self._progress = Progress(
-            TextColumn("{task.description:<38}"),
-            BarColumn(bar_width=28),
+            TextColumn("{task.description:<34}"),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pld.cli.options import JsonOption, writable
+from pld.errors import RecordingError
 from pld.files import write_json_atomically
 
 app = typer.Typer(help="Read a run folder: success, parity, cadence, usage, contact sheets.")
@@ -86,6 +87,8 @@ def parity(
     from pld.run_folder import closed_folders
 
     found = {f.name: check(read_episode(f), *rules_of(f)) for f in closed_folders(run_dir)}
+    if not found:
+        raise RecordingError(f"{str(run_dir)!r} has no closed episode; record some first")
     differing = {name: p for name, p in found.items() if not p.holds}
     figures = {
         "episodes": len(found),

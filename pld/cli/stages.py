@@ -85,8 +85,11 @@ def evaluate(
     with opened(task, seed, run, lambda c: _check_policy(policy, c), rate_hz=rate_hz) as wheel:
         if episodes is not None:  # of this evaluation alone; no other of the run has as many
             wheel.config = replace(wheel.config, evaluation_episodes=episodes)
-        is_file = policy.endswith(WEIGHTS_SUFFIX)
-        wheel.evaluate(take_in(wheel, Path(policy)) if is_file else policy, starts_in)
+        name = policy
+        if policy.endswith(WEIGHTS_SUFFIX):
+            name = take_in(wheel, Path(policy))
+            typer.echo(f"{policy} is called {name} in this run")
+        wheel.evaluate(name, starts_in)
         finish(wheel, json_file)
 
 

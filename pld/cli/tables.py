@@ -20,7 +20,7 @@ def rate_table(summary: dict[str, Any]) -> PlainTable:
     """Success of every policy with its Wilson interval, whole and by region."""
     table = PlainTable(title="success on fresh starts (95 % Wilson interval)")
     for column in ("task", "policy", "success", "interval", "by region", "steps"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for rate in summary["rates"]:
         low, high = rate["wilson_95"]
         table.add_row(

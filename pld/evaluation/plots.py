@@ -17,6 +17,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+LABEL_NEEDS = 0.15
+"""Share from which on a bar is high enough for the count that stands in it."""
 COLOURS = {"base": "#b5651d", "specialist": "#3465a4"}
 ROUNDS = ("#7cc49b", "#2e8b57", "#17512f")
 
@@ -113,7 +115,9 @@ def _bar(
         return
     error = [[rate.value - low], [high - rate.value]]
     axes.bar(x, rate.value, width, color=colour, yerr=error, capsize=2, label=label)
-    axes.text(x, 0.03, f"{rate.k}/{rate.n}", ha="center", fontsize=6, color="white", rotation=90)
+    inside = rate.value > LABEL_NEEDS
+    colour, y = ("white", 0.03) if inside else ("#333333", high + 0.03)
+    axes.text(x, y, f"{rate.k}/{rate.n}", ha="center", fontsize=6, color=colour, rotation=90)
 
 
 def _wrapped(name: str) -> str:

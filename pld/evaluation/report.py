@@ -43,8 +43,10 @@ def write_report(path: Path, report: Report) -> None:
         parts += _task_section(report, task)
     if report.curves:
         parts += ["<h2>The specialist learns</h2>", _image(curve_plot(report.curves), "png")]
-    parts += ["<h2>Paired comparisons on the same starts</h2>", _comparison_table(report)]
-    parts += ["<h2>CPU seconds</h2>", _table(("stage", "CPU s"), _cpu_rows(report))]
+    if report.comparisons:
+        parts += ["<h2>Paired comparisons on the same starts</h2>", _comparison_table(report)]
+    if report.cpu_s:
+        parts += ["<h2>CPU seconds</h2>", _table(("stage", "CPU s"), _cpu_rows(report))]
     page = (
         "<!doctype html><meta charset='utf-8'>"
         f"<title>{escape(report.title)}</title><style>{STYLE}</style>{''.join(parts)}"
@@ -88,7 +90,8 @@ def _rate_table(evaluations: Sequence[Evaluation]) -> str:
     rows = []
     for e in evaluations:
         regions = ", ".join(f"{name} {rate}" for name, rate in e.regions.items())
-        rows.append((e.name, str(e.rate), regions, f"{e.median_success_steps:.0f}"))
+        steps = f"{e.median_success_steps:.0f}" if e.rate.k else "-"
+        rows.append((e.name, str(e.rate), regions, steps))
     return _table(("policy", "success [95 % Wilson]", "by region", "median steps"), rows)
 
 

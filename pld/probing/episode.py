@@ -234,7 +234,7 @@ def gave_up(episode: Episode, latched: Collection[str]) -> str:
     causes = f", while {', '.join(sorted(latched))} latched" if latched else ""
     return (
         f"the run ends: {episode.termination_reason}{causes}; mend the cause (docs/safety.md, "
-        "What stops the arm), then go on with resume:=RUN"
+        f"What stops the arm), then go on with resume:={episode.plan.run}"
     )
 
 

@@ -54,7 +54,7 @@ class TwinConfig:
         if abs(exact - round(exact)) > 1e-6:
             raise ConfigError(
                 f"rate_hz {self.spec.rate_hz:g} leaves no whole number of substeps of "
-                f"{self.scene.timestep_s:g} s; use 10, 20, 25 or 50 Hz"
+                f"{self.scene.timestep_s:g} s; use 10 or 20 Hz"
             )
         return round(exact)
 

@@ -370,6 +370,19 @@ def test_words_are_carried_out_or_refused_with_the_reason(world: World) -> None:
         assert "running episode" in refused.message
 
 
+def test_who_gives_control_back_under_a_stop_is_told_of_it(world: World) -> None:
+    assert world.call("pause").success
+    world.safety("operator_stop")
+    told = world.call("resume")
+    assert told.success
+    assert told.message == (
+        "the policy has control, and the arm holds until safety_node/clear: operator_stop"
+    )
+    world.safety()
+    assert world.call("pause").success
+    assert world.call("resume").message == "the policy has control"
+
+
 def test_an_arm_that_was_stopped_is_not_sent_home_until_the_stop_is_cleared(world: World) -> None:
     world.safety("operator_stop")
     world.policy_step()

@@ -29,8 +29,10 @@ from pld_nodes.resuming import next_episode
 from pld_nodes.run import (
     check_ports_free,
     check_weights,
+    claimed,
     make_ready,
     refuse_other_weights,
+    refuse_used,
 )
 from tests.nodes.test_graph_probing import random_base, random_specialist
 
@@ -76,6 +78,10 @@ def test_a_learned_detector_must_be_sure_and_the_others_know(tmp_path: Path) -> 
         ("alpha:=2.1", "probing alpha is 2.1; it must be in [0, 2]"),
         ("depth:=maybe", "'maybe' is not a bool; valid: true, false"),
         ("run:=../x", "is not a folder name"),
+        ("run:=a b", "run: 'a b' is not a folder name; give up to 100 letters, digits"),
+        ("run:=prüf", "is not a folder name"),
+        ("run:=.x", "is not a folder name"),
+        (f"run:={'x' * 101}", "is not a folder name"),
         ("namespace:=replay", "where bags are played"),
         ("namespace:=replay/pld", "where bags are played"),
         ("namespace:=a b", "namespace: 'a b' is no ROS name; give letters"),
@@ -216,8 +222,32 @@ def test_a_resumed_run_keeps_the_weights_that_it_began_with(tmp_path: Path) -> N
             refuse_other_weights(tmp_path, now)
 
 
+def test_a_new_run_begins_in_no_used_folder(ended_run: Path, tmp_path: Path) -> None:
+    refuse_used(tmp_path / "new")
+    with pytest.raises(ConfigError, match="choose another name, or go on with it: resume:=r"):
+        refuse_used(ended_run)
+    (tmp_path / "flywheel").mkdir()
+    refuse_used(tmp_path / "flywheel")
+    (tmp_path / "flywheel" / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"'flywheel' exists in .* and is no run of the graph"):
+        refuse_used(tmp_path / "flywheel")
+
+
+def test_a_machine_has_one_graph_per_namespace_and_domain(monkeypatch) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", "99")
+    first = claimed("test/one")
+    claimed("test/other").close()
+    with pytest.raises(RobotError, match=r"another run is up in namespace 'test/one' .*domain 99"):
+        claimed("test/one")
+    monkeypatch.setenv("ROS_DOMAIN_ID", "98")
+    claimed("test/one").close()
+    monkeypatch.setenv("ROS_DOMAIN_ID", "99")
+    first.close()
+    claimed("test/one").close()
+
+
 def test_a_run_with_all_its_episodes_is_not_resumed(ended_run) -> None:
-    with pytest.raises(ConfigError, match="has its 3 episodes; for more, say episodes:=13"):
+    with pytest.raises(ConfigError, match="has its 3 episodes; for ten more, say episodes:=13,"):
         make_ready(ended_run, 3)
     assert (ended_run / "termination.json").exists()
     make_ready(ended_run, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -117,6 +118,26 @@ def test_fine_tuning_never_writes_over_what_it_begins_from(refusal, tmp_path: Pa
     assert f"{str(start)!r} is a file; name a folder" in said
 
 
+def test_a_refused_rate_leaves_no_settings_behind(refusal, tmp_path: Path) -> None:
+    refusal("flywheel", "--rate-hz", "7", "--run", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_the_graph_is_no_place_for_a_flywheel(refusal, tmp_path: Path) -> None:
+    (tmp_path / "parameters.json").write_text("{}")
+    said = refusal("flywheel", "--run", tmp_path)
+    assert f"{str(tmp_path)!r} holds a run of the graph; choose another with --run" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["parameters.json"]
+
+
+def test_a_full_disk_is_one_line(refusal, tmp_path: Path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "data/x")
+
+    monkeypatch.setattr("pld.run_folder.success_rows", full)
+    assert "No space left on device: data/x; free some room" in refusal("run", "summary", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -127,6 +148,7 @@ def test_fine_tuning_never_writes_over_what_it_begins_from(refusal, tmp_path: Pa
             "there is no run in 'runs/flywheel/cube_pickup-seed0'; `pld flywheel` makes one",
         ),
         (["flywheel", "--rate-hz", "inf"], "rate_hz is inf; give a rate above 0"),
+        (["flywheel", "--rate-hz", "7"], "no whole number of substeps"),
         (["flywheel", "--specialists", "9"], "round 9: this run has rounds 1 to 2"),
         (["train", "sft", "nope.safetensors", "nope", "--output", "o"], "no weights at 'nope"),
         (["train", "reward", "nope", "--output", "o.pt"], "ends in .safetensors"),
