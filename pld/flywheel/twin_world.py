@@ -18,7 +18,7 @@ DEMONSTRATORS = {
     "cube_pickup": Misperception(0.155, 0.003, 0.003, 0.0, 1.0, (0.44, 0.0), 0.12),
     "peg_insertion": Misperception(0.08, 0.002, 0.01, 0.05, 1.0, (0.48, 0.0), 0.08),
 }
-LIMITS_FILE = "launch/config/limits_fr3.yaml"
+LIMITS_FILE = share_path("launch/config/limits_fr3.yaml")
 
 
 class TwinWorld:
@@ -39,7 +39,7 @@ class TwinWorld:
         self.max_steps = round(described.horizon_s * rate_hz)
         self.spec = ActionSpec(rate_hz=rate_hz)
         self.robot = LockstepTwin(described, TwinConfig(spec=self.spec, starts_in=starts_in))
-        self._limits = limits or load_limits(share_path(LIMITS_FILE))
+        self._limits = limits or load_limits(LIMITS_FILE)
 
     def observe(self, arm: ArmState) -> Observation:
         """State, both images and the instruction."""
