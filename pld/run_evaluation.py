@@ -97,16 +97,15 @@ def load_evaluation(path: Path) -> Evaluation:
 def policy_of_run(run_dir: Path) -> str:
     """Name of the policy that a run was of, as evaluations have it; empty where nobody can tell."""
     parameters = read_kept(run_dir / PARAMETERS_NAME)
-    weights = {name: str(parameters.get(name, "")) for name in ("policy", "specialist")}
+    given = {name: str(parameters.get(name, "")) for name in ("policy", "specialist")}
+    weights = {name: Path(path) for name, path in given.items() if path}
     ran = read_kept(run_dir / CHECKPOINTS_NAME)
-    for name, given in weights.items():
-        if name == "policy" or given:
-            path = Path(given)
-            if not path.is_file() or ran.get(name) != weights_digest(path):
-                return ""
-    if specialist := weights["specialist"]:
-        return load_actor(Path(specialist)).policy_id
-    return load_checkpoint(Path(weights["policy"])).policy_id
+    same = (p.is_file() and ran.get(name) == weights_digest(p) for name, p in weights.items())
+    if "policy" not in weights or not all(same):
+        return ""
+    if "specialist" in weights:
+        return load_actor(weights["specialist"]).policy_id
+    return load_checkpoint(weights["policy"]).policy_id
 
 
 def deployed(run_dir: Path, evaluation: Path) -> Deployed:

@@ -18,6 +18,7 @@ from pld.errors import ConfigError
 from pld.evaluation.seeds import EVALUATION_BLOCK
 from pld.probing.arbitrator import NEVER
 from pld.probing.horizon import latest_takeover
+from pld.recording.bag import SAFE_NAME
 from pld.recording.viewing import PREFIX
 from pld.robots.franka_config import REALTIME
 from pld.share import share_path
@@ -25,8 +26,8 @@ from pld.tasks import task_facts
 from pld_nodes.graph import MODES, Deployment, Process, processes
 from pld_nodes.resuming import next_episode, resumed_values
 
-RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-"""Episodes are named after their run, and a recorder takes no other names."""
+LONGEST_RUN_NAME = 100
+"""Episodes are named after their run, and a file system takes no name of more than 255."""
 DETECTORS = ("twin", "operator", WEIGHTS)
 POLICIES = (*MAKERS, WEIGHTS)
 RATES_HZ = (10.0, 20.0)
@@ -95,10 +96,11 @@ class RunParameters:
             raise ConfigError(f"horizon_s: {self.horizon_s:g} is not from 0 to 3600")
         self._check_seeds()
         check_namespace(self.namespace)
-        if self.run and not RUN_NAME.fullmatch(self.run):
+        fits = SAFE_NAME.fullmatch(self.run) and len(self.run) <= LONGEST_RUN_NAME
+        if self.run and not fits:
             raise ConfigError(
-                f"run: {self.run!r} is not a folder name; give up to 100 letters, digits, '.', '_' "
-                "and '-' that begin with a letter or a digit"
+                f"run: {self.run!r} is not a folder name; give up to {LONGEST_RUN_NAME} letters, "
+                "digits, '.', '_' and '-' that begin with a letter or a digit"
             )
         try:
             ipaddress.ip_address(self.robot_ip)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Protocol
 
 from pld.errors import ConfigError
@@ -85,7 +84,7 @@ def run_stage(
     upstream: Sequence[Path],
     work: Work,
     meter: Meter,
-    amount: Mapping[str, Any] = MappingProxyType({}),
+    amount: dict[str, Any] | None = None,
 ) -> StageRecord:
     """Do the stage `name` in `run/name`, or skip it when it is done.
 
@@ -98,8 +97,7 @@ def run_stage(
     if absent := [path for path in upstream if not path.exists()]:
         raise missing(run, str(absent[0].relative_to(run)))
     made_of = {str(p.relative_to(run)): _hash(p) for p in upstream}
-    inputs = fingerprint([{**settings, **amount}, made_of])
-    kind = fingerprint([settings, made_of]) if amount else inputs
+    inputs, kind = (fingerprint([s, made_of]) for s in (settings | (amount or {}), settings))
     if record := _finished(folder, inputs):
         return StageRecord(name, record["figures"], record["cpu_s"], skipped=True)
     _begin(folder, inputs, kind)

@@ -66,7 +66,7 @@ def write_summary(wheel: Flywheel, json_file: Path | None) -> dict[str, Any]:
         "seeds_disjoint": True,
         "report": REPORT_FILE,
     }
-    write_report(run / REPORT_FILE, _report(run, current, summary))
+    write_report(run / REPORT_FILE, _report(run, summary, evaluations, curves_of(current)))
     write_json_atomically(run / SUMMARY_FILE, summary)
     if json_file is not None:
         write_json_atomically(json_file, summary)
@@ -141,8 +141,12 @@ def _stage(run: Path, folder: Path) -> dict[str, Any]:
     return {"name": name, "cpu_s": content["cpu_s"], "figures": content["figures"]}
 
 
-def _report(run: Path, stages: Sequence[Path], summary: dict[str, Any]) -> Report:
-    evaluations = evaluations_of(stages)
+def _report(
+    run: Path,
+    summary: dict[str, Any],
+    evaluations: list[Evaluation],
+    curves: dict[str, list[tuple[int, bool]]],
+) -> Report:
     final = f"distilled-{summary['rounds']}"
     ordered = sorted(evaluations, key=lambda e: _place(Path(e.name) / e.task / "file"))
     return Report(
@@ -150,7 +154,7 @@ def _report(run: Path, stages: Sequence[Path], summary: dict[str, Any]) -> Repor
         final=final,
         evaluations=ordered,
         films=[f for task in summary["tasks"] for f in _films(run, evaluations, task, final)],
-        curves=curves_of(stages),
+        curves=curves,
         comparisons=summary["comparisons"],
         cpu_s={s["name"]: s["cpu_s"] for s in summary["stages"]},
     )

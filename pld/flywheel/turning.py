@@ -267,7 +267,7 @@ class Flywheel(RunWeights):
         amount: dict[str, Any] | None = None,
     ) -> StageRecord:
         """Run or skip one stage, remember its record and tell `on_stage`."""
-        record = run_stage(self.folder, name, settings, upstream, work, self.meter, amount or {})
+        record = run_stage(self.folder, name, settings, upstream, work, self.meter, amount)
         self.records.append(record)
         if self.on_stage is not None:
             self.on_stage(record)

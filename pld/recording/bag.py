@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ METADATA_NAME = "metadata.yaml"
 PART_SUFFIX = ".mcap.part"
 TRUNCATED_SUFFIX = ".mcap.truncated"
 EPISODE_RECORD = "pld_episode"
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Names of episodes, and of the runs that they are named after: of one folder, and no option."""
 
 ARM_STATE = "pld_interfaces/msg/ArmState"
 BASE_ACTION = "pld_interfaces/msg/BaseAction"

@@ -7,7 +7,6 @@ each call and tells the graph.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from pld.errors import RecordingError
 from pld.recording import bag
-from pld.recording.bag import RawMessage, RecordedTopic, RunDescription
+from pld.recording.bag import SAFE_NAME, RawMessage, RecordedTopic, RunDescription
 from pld.recording.decoding import decoder
 from pld.recording.drain import Activity, Drain
 from pld.recording.durable import MIN_FREE_BYTES, Reserve, describe, free_bytes, require_room
@@ -29,7 +28,6 @@ from pld.types import EpisodeState
 OPENING_STATES = (EpisodeState.RESETTING, EpisodeState.RUNNING)
 RECORDING_FAILED = "recording_failed"
 SUPERSEDED = "superseded"
-_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class RecorderState(IntEnum):
@@ -193,7 +191,7 @@ class RecordingSession:
         self.status = SessionStatus(RecorderState.IDLE, update.episode_id, str(folder))
         self._update, self._drain = update, None
         try:
-            if not _SAFE_ID.fullmatch(update.episode_id):
+            if not SAFE_NAME.fullmatch(update.episode_id):
                 raise RecordingError(
                     f"episode_id {update.episode_id!r} is no folder name; valid: letters, digits, "
                     "'.', '_' and '-', not starting with a sign"

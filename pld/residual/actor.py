@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,7 @@ class ActorCard:
 class ResidualActor:
     """residual = residual_scale * tanh(mean(features, base_action)), deterministic.
 
-    Weights with a `log_std` head can also explore: tanh(mean + exp(log_std) * noise). `digest` is
-    the content hash, as `save` returns it.
+    Weights with a `log_std` head can also explore: tanh(mean + exp(log_std) * noise).
     """
 
     def __init__(self, card: ActorCard, tensors: dict[str, th.Tensor]) -> None:
@@ -62,7 +62,11 @@ class ResidualActor:
         self._network.requires_grad_(False)
         self._mean, self._gain = tensors["mean"], tensors["gain"]
         self._scale = tensors["residual_scale"]
-        self.digest = content_hash(described_text(asdict(card)), self._tensors())
+
+    @cached_property
+    def digest(self) -> str:
+        """The content hash, as `save` returns it."""
+        return content_hash(described_text(asdict(self.card)), self._tensors())
 
     @property
     def policy_id(self) -> str:
