@@ -34,6 +34,7 @@ from pld_nodes.ros.node import EXIT_FAILED, GraphNode, run_node, sequence_of
 COMMANDS = "arm/command"
 FOREIGN, SAFETY_SILENT = "foreign_command", "safety_silent"
 SAFETY_SILENT_S = 1.0  # of control steps that were told: safety answers each of them
+NOT_HEARD_YET = float("inf")
 TIME_EVERY_NS = 8_000_000
 FRAMES = {"O": messages.BASE_FRAME, "EE": messages.EE_FRAME}
 
@@ -73,7 +74,8 @@ class FrankaNode(GraphNode):
         self._request: Callable[[], None] | None = None
         self._halted, self._withheld = False, ""
         self._source, self._order = SingleSource(), CommandOrder()
-        self._newest_step = self._unanswered = 0
+        self._newest_step = 0
+        self._unanswered: float = NOT_HEARD_YET  # control steps since safety's last answer
         self._stop = threading.Event()
         self._publish_state = self.publisher("arm/state").publish
         self._publish_time = self.publisher("arm/time").publish
@@ -233,6 +235,8 @@ class FrankaNode(GraphNode):
             return f"latched: {', '.join(self._arm.fault)}; call {RECOVER}"
         if self._withheld:
             return f"safety holds the arm: {self._withheld}; call {CLEAR}"
+        if self._unanswered == NOT_HEARD_YET:
+            return "nothing was heard of safety_node yet; it may still be starting"
         if self._safety_is_silent():
             return "safety_node does not answer; start the run anew"
         return "the run ends" if self._halted else ""

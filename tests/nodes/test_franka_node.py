@@ -79,7 +79,7 @@ class DriverStandIn:
 class Rig:
     """The node, and somebody beside it who plays safety and answers each state."""
 
-    def __init__(self, domain: int) -> None:
+    def __init__(self, domain: int, *, answers: bool = True) -> None:
         parameters = ("robot_ip:=127.0.0.1", f"arm_config:={run.resolve(ARM_CONFIG)}")
         words = [word for parameter in parameters for word in ("-p", parameter)]
         rclpy.init(args=["--ros-args", *words], domain_id=domain)
@@ -88,7 +88,7 @@ class Rig:
         row = graph.topic("safety/status")
         self._status = self.beside.create_publisher(SafetyStatus, row.name, qos_profile(row.qos))
         self._latched: list[str] = []
-        self.answers, self.action = True, SafetyStatus.NONE
+        self.answers, self.action = answers, SafetyStatus.NONE
         states = graph.topic("arm/state")
         self.beside.create_subscription(
             ArmStateMsg, states.name, self._on_state, qos_profile(states.qos)
@@ -96,7 +96,7 @@ class Rig:
         self.executor = SingleThreadedExecutor()
         for node in (self.node, self.beside):
             self.executor.add_node(node)
-        self.until(lambda: self.heard)
+        self.until(lambda: self.heard or not answers)
 
     @property
     def arm(self) -> DriverStandIn:
@@ -134,10 +134,11 @@ class Rig:
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+def rig(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """A driver that has heard safety, unless the parameter says that nobody answers."""
     monkeypatch.setattr(franka_node, "FrankaArm", DriverStandIn)
     with domain_id() as domain:
-        rig = Rig(int(domain))
+        rig = Rig(int(domain), answers=getattr(request, "param", True))
         yield rig
         rig.close()
 
@@ -159,6 +160,20 @@ def test_a_stop_ends_a_reset_on_its_way(rig: Rig) -> None:
     assert (again.success, again.message) == (False, "another reset or grasp is under way")
     rig.safety("operator_stop")
     assert rig.arm.aborted == ["operator_stop"]
+
+
+@pytest.mark.parametrize("rig", [False], indirect=True)
+def test_before_safety_was_heard_no_reset_begins(rig: Rig) -> None:
+    refused = rig.reset()
+    assert not refused.success
+    assert refused.message == "nothing was heard of safety_node yet; it may still be starting"
+    told = rig.node._newest_step
+    rig.until(lambda: rig.node._newest_step > told + 30)
+    assert not rig.arm.fault
+    rig.answers = True
+    rig.until(lambda: rig.heard)
+    assert rig.reset().success
+    rig.until(lambda: rig.arm.resets == 1)
 
 
 def test_beside_a_safety_node_that_does_not_answer_no_reset_begins(rig: Rig) -> None:

@@ -23,8 +23,9 @@ from tests.nodes.whole_run import run_whole
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def silent(name: str, line: str) -> None:
-    """Say nothing."""
+def say(name: str, line: str) -> None:
+    """Into pytest's captured output: a failure shows what the graph said."""
+    sys.stdout.write(f"{time.monotonic():.2f} {name}: {line}\n")
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
 
 @pytest.mark.parametrize("node", ["vla_node", "safety_node", "recorder_node", "franka_node"])
 def test_the_arm_holds_when_a_node_is_killed_and_the_episode_says_so(node: str) -> None:
-    found = kill_while_moving(node, 20.0, "127.0.0.74", silent)
+    found = kill_while_moving(node, 20.0, "127.0.0.74", say)
     assert found.to_hold_ms <= 100.0
     assert found.travel_mm < 40.0
     assert found.termination_reason == f"node_lost:{node}"
@@ -52,7 +53,7 @@ def test_the_arm_holds_when_a_node_is_killed_and_the_episode_says_so(node: str) 
 
 
 def test_a_reflex_latches_until_the_operator_recovers() -> None:
-    figures = {figure.name: figure for figure in measure("127.0.0.75", silent)}
+    figures = {figure.name: figure for figure in measure("127.0.0.75", say)}
     assert len(figures) == 13
     assert [name for name, figure in figures.items() if figure.met is False] == []
 
