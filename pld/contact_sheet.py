@@ -1,4 +1,4 @@
-"""A contact sheet of one episode: every camera at the start, at the grasp and at the end."""
+"""A contact sheet of one episode: every camera at its start, its grasp and its end."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ INK = (35, 35, 35)
 
 
 def moments(episode: Episode) -> dict[str, int]:
-    """Graph-clock times [ns] of the start, the grasp and the end of an episode.
+    """Graph-clock times [ns] of the start, the grasp and the end of an episode, by their names.
 
     The grasp is the first closing of the gripper after the start; an episode that starts with a
-    grasp, or never grasps, shows its lowest point instead.
+    grasp, or never grasps, has its lowest point instead.
     """
     running = [u for u in episode.updates if u.value.state is EpisodeState.RUNNING]
     if not running or not episode.arm_states:
@@ -31,8 +31,8 @@ def moments(episode: Episode) -> dict[str, int]:
     opened = [a.value.gripper_open > 0 for a in arms]
     closing = next((i for i in range(1, len(arms)) if opened[i - 1] and not opened[i]), None)
     lowest = int(np.argmin([a.value.O_T_EE.p_m[2] for a in arms]))
-    grasp = lowest if closing is None else closing
-    return {"start": arms[0].t_ns, "grasp": arms[grasp].t_ns, "end": arms[-1].t_ns}
+    name, middle = ("lowest point", lowest) if closing is None else ("grasp", closing)
+    return {"start": arms[0].t_ns, name: arms[middle].t_ns, "end": arms[-1].t_ns}
 
 
 def draw(folder: Path) -> Image:

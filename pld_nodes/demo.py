@@ -30,13 +30,17 @@ from pld_nodes.graph import Deployment
 from pld_nodes.parameters import parse_arguments
 from pld_nodes.resuming import next_episode
 from pld_nodes.run import close_open_episodes, execute
+from pld_nodes.supervisor import INTERRUPTED, RunFailedError
 
 RATE_HZ = 10.0
 Say = Callable[[str, str], None]
 
 
 def turn(demo: Demo, meter: Meter, say: Say) -> dict[str, Any]:
-    """Run what is missing of the demo; returns and writes its figures, and writes the report."""
+    """Run what is missing of the demo; returns and writes its figures, and writes the report.
+
+    Raises KeyboardInterrupt where a run of the graph was interrupted.
+    """
     base, specialist = demo.weights()
     with sole_user(demo.folder):
         return _turn(demo, base, specialist, meter, say)
@@ -82,8 +86,10 @@ def _record(demo: Demo, name: str, episodes: int, seed: int, say: Say, *more: st
         if not any(word.startswith("mode:=") for word in more):
             words.append("mode:=evaluate")
     code, _ = execute(parse_arguments(Deployment.SIM, words), Deployment.SIM, say)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
     if code != 0:
-        raise ConfigError(f"the run {name!r} was interrupted; the same command goes on with it")
+        raise RunFailedError(f"the run {name!r} was not written to its end; see {folder / 'logs'}")
     return folder
 
 

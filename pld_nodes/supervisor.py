@@ -20,6 +20,7 @@ from pld_nodes.dds_memory import remove_stale_segments
 from pld_nodes.graph import OnExit, Process
 from pld_nodes.processes import Child, start
 
+INTERRUPTED = 130  # as a shell says of what Ctrl-C ended
 POLL_S = 0.01
 STARTUP_S = 60.0
 GRACE_S = {"recorder_node": 20.0, "learner_node": 60.0}
@@ -63,7 +64,7 @@ class Supervisor:
     stop_requested: bool = False
 
     def run(self) -> int:
-        """Run to the end; 0 when the run finished, 130 when interrupted, else RunFailedError.
+        """Run to the end; 0 when the run finished, INTERRUPTED, else RunFailedError.
 
         1 when it finished and somebody failed to write to the end.
         """
@@ -113,7 +114,7 @@ class Supervisor:
             time.sleep(POLL_S)
         self._halt()
         note_termination(self.run_dir, "shutdown", "interrupted")
-        return 130
+        return INTERRUPTED
 
     def _on_exit(self, child: Child) -> int:
         if child.row.on_exit is OnExit.FINISH_RUN and child.popen.returncode == 0:

@@ -151,7 +151,7 @@ def cadence(
 def curve(
     run_dir: Annotated[Path, typer.Argument(help="a folder that `pld up ... mode:=learn` made")],
     window: Annotated[int, typer.Option(min=1, help="episodes that are counted together")] = 50,
-    aim: Annotated[float, typer.Option(help="share of successes to look for")] = 0.9,
+    aim: Annotated[float, typer.Option(min=0, max=1, help="share of successes to look for")] = 0.9,
     plot: Annotated[
         Path | None, typer.Option(help="draw the curve into this PNG", callback=writable)
     ] = None,
@@ -182,7 +182,7 @@ def curve(
     if plot is not None:
         from pld.evaluation.plots import run_curve_plot
 
-        write_bytes_atomically(plot, run_curve_plot(points))
+        write_bytes_atomically(plot, run_curve_plot(points, aim))
         console.print(f"plot: {plot}")
     if json_file is not None:
         write_json_atomically(json_file, [asdict(point) for point in points])
@@ -196,7 +196,7 @@ def sheet(
         Path | None, typer.Option(help="the PNG; default: in the run folder", callback=writable)
     ] = None,
 ) -> None:
-    """Draw a contact sheet: every camera at the start, the grasp and the end of an episode."""
+    """Draw every camera at the start, the grasp (or lowest point) and the end of an episode."""
     from pld import contact_sheet
     from pld.run_folder import FIRST_SUCCESS, numbered_episode, pick_episode
 

@@ -92,15 +92,15 @@ def curve_plot(curves: Mapping[str, Sequence[tuple[int, bool]]], window: int = 5
     return _finished(figure, axes)
 
 
-def run_curve_plot(points: Sequence[CurvePoint]) -> bytes:
-    """Share of successes with its Wilson band over a run's robot time; 90 % is marked."""
+def run_curve_plot(points: Sequence[CurvePoint], aim: float) -> bytes:
+    """Share of successes with its Wilson band over a run's robot time; `aim` is marked."""
     figure, axes = plt.subplots(figsize=(6, 3.4))
     minutes = [p.minutes for p in points]
     rates = [Rate(p.successes, p.window) for p in points]
     low, high = zip(*(rate.interval for rate in rates), strict=True)
     axes.fill_between(minutes, low, high, color="#cfe0f3", lw=0)
     axes.plot(minutes, [rate.value for rate in rates], color=COLOURS["specialist"])
-    axes.axhline(0.9, color="#888888", lw=0.8, ls="--")
+    axes.axhline(aim, color="#888888", lw=0.8, ls="--")
     axes.set_xlabel(
         f"robot time [min]; last {points[0].window} episodes with a takeover, exploring"
     )

@@ -25,11 +25,11 @@ import psutil
 from pld.errors import RobotError
 from pld_nodes.bench.aims import Figure
 from pld_nodes.run import check_ports_free
+from pld_nodes.supervisor import INTERRUPTED
 
 STUCK_S = 180.0
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 MARK = "PLD_BENCH_CYCLE"
-INTERRUPTED = 130
 
 
 @dataclass

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from domain_coordinator import domain_id
+from typer.testing import CliRunner
 
 from pld.base_policy.builtin import BuiltinPolicy
 from pld.conversion import ConversionRow
@@ -25,8 +26,10 @@ from pld.recording.verdict import load_verdict
 from pld.residual.actor import load_actor
 from pld.run_evaluation import evaluation_of
 from pld.run_folder import verdicts
+from pld_nodes import cli
 from pld_nodes.demo import _fine_tune, _record, _report
 from pld_nodes.demo_settings import Demo, keep_settings, shipped_tasks
+from pld_nodes.supervisor import INTERRUPTED, RunFailedError
 from tests.pld.recording_stream import record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -166,6 +169,23 @@ def test_what_a_killed_recorder_left_is_closed_before_a_run_counts_as_whole(tmp_
     (whole / "e0.mcap").rename(bag_path(whole))
     _record(Demo(tmp_path / "demo"), "before", 1, 0, lambda name, line: None)
     assert load_verdict(whole).outcome == "success"
+
+
+def demo_whose_runs_end(monkeypatch, folder: Path, code: int):
+    monkeypatch.setattr("pld_nodes.demo.execute", lambda *_: (code, None))
+    return CliRunner().invoke(cli.app, ["demo", "--run", str(folder)])
+
+
+def test_an_interrupted_demo_ends_as_interrupted(monkeypatch, tmp_path) -> None:
+    ended = demo_whose_runs_end(monkeypatch, tmp_path / "d", INTERRUPTED)
+    assert ended.exit_code == INTERRUPTED
+    assert "interrupted; the same command goes on from here" in ended.output
+
+
+def test_a_run_that_was_not_written_to_its_end_ends_a_demo(monkeypatch, tmp_path) -> None:
+    ended = demo_whose_runs_end(monkeypatch, tmp_path / "d", 1)
+    assert isinstance(ended.exception, RunFailedError)
+    assert "the run 'before' was not written to its end; see " in str(ended.exception)
 
 
 def test_only_evaluation_seeds_make_an_evaluation_and_no_persons_help(tmp_path) -> None:

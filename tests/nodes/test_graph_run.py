@@ -164,6 +164,7 @@ def test_the_arm_was_tracked_without_faults(episode: Episode) -> None:
 
 def test_both_cameras_saw_the_episode_change(episode: Episode, tmp_path: Path) -> None:
     assert set(episode.images) == set(CAMERAS)
+    assert list(contact_sheet.moments(episode)) == ["start", "grasp", "end"]
     sheet = contact_sheet.draw(episode.folder)
     assert sheet.shape[1] > 3 * 424
     for stream in episode.images.values():
