@@ -150,6 +150,7 @@ class ArbitratorNode(GraphNode):
             paused=self._is_paused,
             latched=bool(self._latched),
             withheld=self._withheld and self._override.policy_may_act,
+            by_hand=not self._override.policy_may_act,
         )
 
     @property

@@ -28,7 +28,7 @@ class Halts:
 
     `paused`: it held for the operator's sake, or was stopped. `latched`: safety holds it until the
     operator clears it. `withheld`: safety kept it from the policy, since a node beside it is
-    silent.
+    silent. `by_hand`: a person moved it.
     """
 
     mode: ControlMode
@@ -36,6 +36,7 @@ class Halts:
     paused: bool = False
     latched: bool = False
     withheld: bool = False
+    by_hand: bool = False
 
     @property
     def is_fault(self) -> bool:
@@ -44,9 +45,9 @@ class Halts:
 
     @property
     def is_innocent(self) -> bool:
-        """Whether the policy cannot have caused the present fault."""
+        """Whether the present fault is not the policy's doing."""
         elsewhere = bool(self.errors) and NOT_THE_POLICYS.issuperset(self.errors)
-        return self.paused or self.withheld or elsewhere
+        return self.paused or self.withheld or self.by_hand or elsewhere
 
     @property
     def reason(self) -> str:

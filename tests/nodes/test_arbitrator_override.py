@@ -424,6 +424,17 @@ def test_what_a_silent_node_holds_is_no_failure_of_the_policy(tmp_path: Path) ->
         assert world.status.termination_reason == "horizon", "a force is the policy's own doing"
 
 
+@pytest.mark.parametrize("by_hand", [True, False], ids=["a person", "the policy"])
+def test_a_fault_is_a_failure_of_the_policy_where_that_drove(world: World, by_hand: bool) -> None:
+    world.policy_step()
+    chosen = world.human_step() if by_hand else world.policy_step()
+    assert chosen.source == (Choice.HUMAN if by_hand else Choice.BASE)
+    world.state(ArmState.FAULT)
+    world.until(lambda: world.status.termination_reason == "robot_fault")
+    expected = EpisodeStatus.UNLABELLED if by_hand else EpisodeStatus.FAILURE
+    assert world.status.outcome == expected
+
+
 def test_what_is_done_by_hand_while_the_arm_waits_is_no_success_of_the_policy(world: World) -> None:
     assert world.call("pause").success
     for _ in range(5):
