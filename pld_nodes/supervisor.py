@@ -135,8 +135,9 @@ class Supervisor:
                 child.ask(signal.SIGUSR1)
 
     def stop(self) -> list[str]:
-        """Stop everybody: SIGINT, then SIGTERM, then SIGKILL; sources of motion first.
+        """Stop everybody: SIGTERM, then SIGKILL; sources of motion first.
 
+        SIGTERM is to all of them what Ctrl-C is, and ends quietly one that is still importing.
         Says who did not end well, and returns the names of those that had something to write.
         """
         by_name = {child.name: child for child in self.children}
@@ -150,10 +151,10 @@ class Supervisor:
         return [child.name for child in failed if child.name in GRACE_S]
 
     def _stop_group(self, group: list[Child]) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        for number in (signal.SIGTERM, signal.SIGKILL):
             for child in group:
                 child.ask(number)
             for child in group:
-                child.wait(GRACE_S.get(child.name, 5.0) if number is signal.SIGINT else 3.0)
+                child.wait(GRACE_S.get(child.name, 5.0) if number is signal.SIGTERM else 3.0)
             if not any(child.running() for child in group):
                 return

@@ -24,8 +24,8 @@ SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep
 DEAF = [
     sys.executable,
     "-c",
-    "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-    "signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    "print('up', flush=True); time.sleep(600)",
 ]
 
 
@@ -68,7 +68,7 @@ def test_an_interrupted_run_lets_the_driver_hold_before_anybody_ends(tmp_path: P
     says = (
         "import signal, sys, time; "
         "signal.signal(signal.SIGUSR1, lambda *_: print('halted', flush=True)); "
-        "signal.signal(signal.SIGINT, lambda *_: sys.exit(print('ended', flush=True))); "
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('ended', flush=True))); "
         "print('up', flush=True); time.sleep(600); time.sleep(600)"
     )
     commands = {n: [sys.executable, "-c", says] for n in ("arbitrator_node", "franka_node")}
@@ -98,6 +98,19 @@ def test_ctrl_c_and_a_lost_terminal_end_a_run_in_order(
     assert note == {"reason": "shutdown", "how": "interrupted"}
 
 
+def test_a_process_that_is_still_starting_ends_without_a_traceback(tmp_path: Path) -> None:
+    heard: list[tuple[str, str]] = []
+    run = supervisor(tmp_path, {"a": SLEEP})
+
+    def hear(name: str, line: str) -> None:
+        heard.append((name, line))
+        run.stop_requested = True
+
+    run.say = hear
+    assert run.run() == 130
+    assert heard == [("a", "up")]
+
+
 def test_a_run_that_nohup_started_outlives_its_terminal(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -117,7 +130,7 @@ def test_a_run_that_nohup_started_outlives_its_terminal(tmp_path: Path) -> None:
 
 def test_a_run_in_which_somebody_fails_while_ending_says_so(tmp_path: Path) -> None:
     fails = (
-        "import signal, sys, time; signal.signal(signal.SIGINT, lambda *_: sys.exit(7)); "
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); "
         "print('up', flush=True); time.sleep(600)"
     )
     waits = [sys.executable, "-c", "import time; time.sleep(1.5)"]
