@@ -16,7 +16,7 @@ import pytest
 
 from pld_nodes.dds_memory import SETTLED_S, remove_stale_segments
 from pld_nodes.graph import OnExit, Process
-from pld_nodes.processes import start
+from pld_nodes.processes import Child, start
 from pld_nodes.supervisor import RunFailedError, Supervisor
 from tests.processes import alive, gone
 
@@ -64,7 +64,17 @@ def test_a_death_ends_the_run_and_leaves_its_reason_for_the_recorder(tmp_path: P
     assert note == {"reason": "node_lost:vla_node", "how": "SIGKILL"}
 
 
-def test_an_interrupted_run_lets_the_driver_hold_before_anybody_ends(tmp_path: Path) -> None:
+def test_an_interrupted_run_lets_the_driver_hold_before_anybody_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, signal.Signals]] = []
+    ask = Child.ask
+
+    def asking(child: Child, number: signal.Signals) -> None:
+        asked.append((child.name, number))
+        ask(child, number)
+
+    monkeypatch.setattr(Child, "ask", asking)
     says = (
         "import signal, sys, time; "
         "signal.signal(signal.SIGUSR1, lambda *_: print('halted', flush=True)); "
@@ -83,7 +93,8 @@ def test_an_interrupted_run_lets_the_driver_hold_before_anybody_ends(tmp_path: P
     run.say = hear
     assert run.run() == 130
     assert ("franka_node", "halted") in heard
-    assert heard.index(("franka_node", "halted")) < heard.index(("arbitrator_node", "ended"))
+    assert asked[0] == ("franka_node", signal.SIGUSR1)
+    assert ("arbitrator_node", signal.SIGTERM) in asked
     assert ("arbitrator_node", "halted") not in heard
 
 
@@ -279,6 +290,7 @@ def test_a_full_disk_and_a_closed_terminal_stop_no_process(tmp_path: Path) -> No
     talks = "for number in range(20000): print('a line of some length', number)"
     child = start(row("talker"), [sys.executable, "-c", talks], tmp_path, say)
     assert child.wait(20.0), "a pipe that nobody reads keeps the process from ending"
+    child.reader.join(20.0)
     assert len(heard) == 20000
 
 
