@@ -180,23 +180,30 @@ def policy_steps(recorded: Episode, first_step: int) -> tuple[list[PolicyStep], 
     action, and is one of the others. The state at which the episode ended is an observation without
     an action, also where somebody acted on it before the end was told.
     """
-    ends = (u.value.t_ns for u in recorded.updates if u.value.state is EpisodeState.ENDED)
-    ended_ns = next(ends, None)
     arms = {a.value.step: a.value for a in recorded.arm_states}
     bases = {b.value.step: b.value for b in recorded.base_actions}
-    choices = {c.value.step: c.value for c in recorded.choices}
-    acted = [s for s, c in choices.items() if c.source is not ActionSource.HOLD]
-    if ended_ns is not None:
-        acted = [s for s in acted if s in arms and arms[s].t_ns < ended_ns]
+    acted = choices_acted_on(recorded, first_step)
     idle = {c.value.step for c in recorded.commands if c.value.hold} | _refused(recorded)
     whole, running = [], 0
     for step, command in {c.value.step: c.value for c in recorded.commands}.items():
-        if not acted or not first_step <= step <= acted[-1]:
+        if not acted or not first_step <= step <= max(acted):
             continue
         running += 1
         if step in arms and step in bases and step in acted and step not in idle:
-            whole.append(PolicyStep(arms[step], bases[step], choices[step], command))
+            whole.append(PolicyStep(arms[step], bases[step], acted[step], command))
     return whole, running - len(whole)
+
+
+def choices_acted_on(recorded: Episode, first_step: int) -> dict[int, Choice]:
+    """Who acted in the running episode, by step: until it ended, and not where the arm held."""
+    ends = (u.value.t_ns for u in recorded.updates if u.value.state is EpisodeState.ENDED)
+    ended_ns = next(ends, None)
+    t_ns = {a.value.step: a.value.t_ns for a in recorded.arm_states}
+    choices = (c.value for c in recorded.choices if c.value.step >= first_step)
+    acted = {c.step: c for c in choices if c.source is not ActionSource.HOLD}
+    if ended_ns is None:
+        return acted
+    return {s: c for s, c in acted.items() if s in t_ns and t_ns[s] < ended_ns}
 
 
 def _refused(recorded: Episode) -> set[int]:

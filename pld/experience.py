@@ -7,7 +7,6 @@ safety filter is a part of the environment (see pld.flywheel.rolling.ChosenActio
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from pld.base_policy.builtin import BuiltinPolicy
 from pld.contract import CAMERAS
-from pld.conversion import PolicyStep, policy_steps, step_images
+from pld.conversion import PolicyStep, choices_acted_on, policy_steps, step_images
 from pld.errors import ContractError
 from pld.evaluation.seeds import EVALUATION_BLOCK
 from pld.probing.arbitrator import NEVER
@@ -50,8 +49,10 @@ def experience(folder: Path, view: LearnerView) -> Episode:
     last, counted = recorded.last_update, outcome(folder)
     with_specialist = last.takeover_step != NEVER
     steps, _ = policy_steps(recorded, last.first_step)
-    own = list(itertools.takewhile(lambda s: s.choice.source is not ActionSource.HUMAN, steps))
-    helped = len(own) < len(steps)
+    acted = choices_acted_on(recorded, last.first_step)
+    by_hand = [step for step, choice in acted.items() if choice.source is ActionSource.HUMAN]
+    helped = bool(by_hand)  # also where the base did not answer: such a step is not whole
+    own = [s for s in steps if not helped or s.arm.step < min(by_hand)]
     _check(folder, own, counted, view, helped=helped and not with_specialist)
     if last.seed in EVALUATION_BLOCK:
         raise ContractError(f"{folder.name} begins at a start of evaluations (seed {last.seed})")

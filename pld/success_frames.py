@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pld.contract import CAMERAS
 from pld.conversion import images_at
 from pld.errors import ConfigError, RecordingError
+from pld.evaluation.seeds import EVALUATION_BLOCK
 from pld.recording.labels import outcome
 from pld.recording.reader import Episode, ImageStream, read_episode
 from pld.recording.recover import episodes_at
@@ -63,6 +64,8 @@ def _frames(number: int, folder: Path) -> LabelledFrames:
     if counted == "unlabelled":
         raise RecordingError("it is unlabelled: nobody knows whether its frames show a success")
     last = recorded.updates[-1].value
+    if last.seed in EVALUATION_BLOCK:
+        raise RecordingError(f"it begins at a start of evaluations (seed {last.seed})")
     said = [r.value for r in recorded.rewards if r.value.step >= last.first_step]
     labels = clear_labels(np.array([r.success for r in said], bool), counts=counted == "success")
     kept = [(r.t_ns, label) for r, label in zip(said, labels, strict=True) if label is not None]

@@ -1,8 +1,7 @@
 """The Franka driver on the graph: a state per control period, the only consumer of commands.
 
 One thread drives the arm and publishes; the executor takes commands and operator's requests.
-Reset and recovery are asked for by service and happen in the driving thread: their progress shows
-in `arm/state` (control_mode, errors).
+Resets and recoveries, asked for by service, happen in the driving thread; `arm/state` shows them.
 """
 
 from __future__ import annotations
@@ -74,8 +73,8 @@ class FrankaNode(GraphNode):
         self._request: Callable[[], None] | None = None
         self._halted, self._withheld = False, ""
         self._source, self._order = SingleSource(), CommandOrder()
-        self._newest_step = 0
-        self._unanswered: float = NOT_HEARD_YET  # control steps since safety's last answer
+        self._newest_step = self._silences = 0
+        self._unanswered = NOT_HEARD_YET  # control steps since safety's last answer
         self._stop = threading.Event()
         self._publish_state = self.publisher("arm/state").publish
         self._publish_time = self.publisher("arm/time").publish
@@ -85,7 +84,6 @@ class FrankaNode(GraphNode):
         self._static = self.publisher("/tf_static")
         self._arm.connect()
         self._publish_calibrations(config.calibrations)
-        self._silences = 0
         self.subscribe(COMMANDS, self._on_command, on_silence=self._on_silence)
         self.subscribe("safety/status", self._on_safety)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -141,13 +139,16 @@ class FrankaNode(GraphNode):
             return
         if not self._halted:
             self._arm.apply(messages.command_from_msg(msg))
+            if self._halted:  # meanwhile, by the signals' thread
+                self._arm.hold()
         if self._twin is not None:
             self._twin.applied(messages.nanoseconds(msg.header.stamp))
 
     def _on_silence(self) -> None:
-        """The middleware missed commands: a second line behind the driver's own watchdogs."""
+        """A second line behind the driver's watchdogs; `safety_silent` ends a reset or grasp."""
         self._silences += 1
-        self._arm.hold()
+        if self._arm.mode is not ControlMode.RESETTING:
+            self._arm.hold()
 
     def _is_safetys(self, msg: ArmCommand, info: dict[str, Any]) -> bool:
         """Whether a command is the safety node's answer to a recent step; latches when not."""
@@ -208,25 +209,27 @@ class FrankaNode(GraphNode):
         return self._accept(self._grasp, response)
 
     def _on_recover(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        words = f"recovering from {', '.join(self._arm.fault)}; see arm/state"
+        return self._answer(self._recover, response, self._not_recoverable(), words)
+
+    def _not_recoverable(self) -> str:
         if not self._arm.fault:
-            response.success, response.message = False, "no fault is latched"
-            return response
+            return "no fault is latched"
         if FOREIGN in self._arm.fault and self.count_publishers(COMMANDS) > 1:
-            names = ", ".join(i.node_name for i in self.get_publishers_info_by_topic(COMMANDS))
-            response.success = False
-            response.message = f"{COMMANDS} is still published by {names}; end all but safety_node"
-            return response
-        self._request = self._recover
-        response.success = True
-        response.message = f"recovering from {', '.join(self._arm.fault)}; see arm/state"
-        return response
+            names = [i.node_name for i in self.get_publishers_info_by_topic(COMMANDS)]
+            return f"{COMMANDS} is still published by {', '.join(names)}; end all but safety_node"
+        return self._arm.not_recoverable()
 
     def _accept(self, request: Callable[[], None], response: Trigger.Response) -> Trigger.Response:
         """Take a request that needs a healthy arm at rest."""
-        refusal = self._refusal() or self._busy()
-        response.success, response.message = not refusal, refusal or "accepted"
-        if response.success:
-            self._request = request
+        return self._answer(request, response, self._refusal() or self._busy(), "accepted")
+
+    def _answer(
+        self, request: Callable[[], None], response: Trigger.Response, refusal: str, words: str
+    ) -> Trigger.Response:
+        """Take a request unless it is refused."""
+        response.success, response.message = not refusal, refusal or words
+        self._request = self._request if refusal else request
         return response
 
     def _refusal(self) -> str:

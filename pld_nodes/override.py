@@ -152,7 +152,8 @@ class Override:
     def _take(self, said: TeleopAction) -> None:
         deadman = said.deadman and bool(np.all(np.isfinite(said.action)))
         self._become(self._handover.on_human(said.step, deadman=deadman))
-        if deadman and said.step == self._desk.newest_step():
+        drives = deadman and self._handover.control is Control.HUMAN
+        if drives and said.step == self._desk.newest_step():
             self._desk.answer(Offers(human=said.action))
 
     def _quarrel(self, said: TeleopAction) -> None:

@@ -21,7 +21,7 @@ from pld.contract import CAMERAS, ActionSpec
 from pld.robots.step_clock import TimeGuard
 from pld.safety import failsafe
 from pld.safety.failsafe import Action, Failsafe, Reply
-from pld.safety.filter import arm_condition, filter_choice, hold_command
+from pld.safety.filter import arm_conditions, filter_choice, hold_command
 from pld.safety.limits import load_limits
 from pld.safety.sources import SingleSource
 from pld.safety.watchdog import EarlyAnswer, Freshness, Heartbeats, StepGuard
@@ -130,7 +130,7 @@ class SafetyNode(GraphNode):
         self._acting = choice.source
         withheld = self._failsafe.withheld_by(choice.source)
         active = self._failsafe.active
-        standing = {arm_condition(arm, self._limits)} & active if active else active
+        standing = active.intersection(arm_conditions(arm, self._limits)) if active else active
         for cause in FILTER_CAUSES:
             self._note(cause, present=cause in command.reasons or cause in standing)
         self._send(hold_command(arm, withheld) if withheld else command)

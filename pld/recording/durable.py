@@ -26,9 +26,13 @@ def write_durably(path: Path, text: str) -> None:
 
 
 def append_durably(path: Path, line: str) -> None:
-    """Append one line to `path` and force it to the disk."""
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(line.rstrip("\n") + "\n")
+    """Append one line to `path`, below one that was cut short, and force it to the disk."""
+    with path.open("a+b") as stream:
+        if stream.tell():
+            stream.seek(-1, os.SEEK_END)
+            is_cut = stream.read(1) != b"\n"
+            stream.write(b"\n" * is_cut)
+        stream.write(f"{line.rstrip()}\n".encode())
         stream.flush()
         os.fsync(stream.fileno())
     sync_folder(path.parent)

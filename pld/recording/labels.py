@@ -37,11 +37,8 @@ def load_labels(folder: Path) -> tuple[Label, ...]:
     path = folder / LABELS_NAME
     if not path.exists():
         return ()
-    return tuple(
-        _parse(path, number, line)
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-        if line.strip()
-    )
+    lines = path.read_bytes().split(b"\n")
+    return tuple(_parse(path, n, line) for n, line in enumerate(lines, 1) if line.strip())
 
 
 def outcome(folder: Path) -> str:
@@ -50,11 +47,13 @@ def outcome(folder: Path) -> str:
     return labels[-1].outcome if labels else load_verdict(folder).outcome
 
 
-def _parse(path: Path, number: int, line: str) -> Label:
+def _parse(path: Path, number: int, line: bytes) -> Label:
     try:
         content = json.loads(line)
         if not isinstance(content, dict):
             raise ConfigError(f"expected an object, got {type(content).__name__}")
         return from_mapping(content, Label, where=f"line {number}")
     except (ValueError, ConfigError) as error:
-        raise RecordingError(f"{path}:{number}: not a label: {error}") from error
+        raise RecordingError(
+            f"{path}:{number}: not a label: {error}; delete that line, and label the episode again"
+        ) from error

@@ -14,7 +14,7 @@ import fcntl
 import os
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import chain, count
 from pathlib import Path
@@ -105,11 +105,11 @@ def recover_episode(folder: Path, reason: str = RECORDER_LOST) -> Recovery:
     try:
         if part.exists():
             return _rebuild(folder, part, reason)
-        if bag.exists() and needs_recovery(folder):
-            return _complete(folder, bag, reason)
         if bag.exists() and _is_damaged(bag):
             rename_durably(bag, part)
             return _rebuild(folder, part, reason)
+        if bag.exists() and needs_recovery(folder):
+            return _complete(folder, bag, reason)
     except OSError as error:
         raise RecordingError(f"cannot recover {str(folder)!r}: {describe(error)}") from error
     if not bag.exists():
@@ -217,13 +217,19 @@ def _judge(
     folder: Path, salvage: Salvage, statistics: EpisodeStatistics, reason: str, bag_state: str
 ) -> None:
     """Write the verdict; what an earlier one knew of the end is kept."""
-    error = salvage.damage
     update = statistics.last_update or unknown_update(folder.name)
-    if (folder / VERDICT_NAME).exists():
-        earlier = load_verdict(folder)
-        reason, error = earlier.termination_reason, earlier.error or error
-    ending = Ending(bag_path(folder).name, bag_state, reason, error)
-    save_verdict(folder, judge(update, statistics, salvage.run, ending))
+    ending = Ending(bag_path(folder).name, bag_state, reason, salvage.damage)
+    if not (folder / VERDICT_NAME).exists():
+        save_verdict(folder, judge(update, statistics, salvage.run, ending))
+        return
+    earlier = load_verdict(folder)
+    known = replace(
+        ending, reason=earlier.termination_reason, error=earlier.error or salvage.damage
+    )
+    verdict = judge(update, statistics, salvage.run, known)
+    if earlier.outcome != "unlabelled":
+        verdict = replace(verdict, outcome=earlier.outcome)
+    save_verdict(folder, verdict)
 
 
 def counted_messages(salvage: Salvage) -> Iterator[RawMessage]:

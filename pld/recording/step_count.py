@@ -62,7 +62,8 @@ class StepCount:
 
     def add_update(self, update: EpisodeUpdate) -> None:
         """Learn when the episode began to run and when it ended."""
-        if update.state in (EpisodeState.RUNNING, EpisodeState.ENDED):
+        has_run = update.first_step > 0  # one that ends before it ran has no first step
+        if update.state in (EpisodeState.RUNNING, EpisodeState.ENDED) and has_run:
             self._first_step = update.first_step
         if update.state is EpisodeState.ENDED and self._end_ns is None:
             self._end_ns = update.t_ns

@@ -77,6 +77,14 @@ class ConnectedArm(TrackingArm):
             self.fault, self._mode = (), ControlMode.HOLDING
             return self._state()
 
+    def not_recoverable(self) -> str:
+        """Why what is latched must not be recovered from here; empty when it may be tried."""
+        try:
+            self._recovery.check(self.fault)
+        except RobotError as error:
+            return str(error)
+        return ""
+
     def _check_may_clear(self, link: FrankyLink) -> None:
         """Latch what else the robot has come to have, and ask anew whether it may be cleared."""
         found = link.errors_in_force()

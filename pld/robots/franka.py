@@ -81,8 +81,10 @@ class FrankaArm(ConnectedArm):
             self._clock.disarm()
 
     def _go_home(self, link: FrankyLink, gripper: str, on_state: OnState | None) -> None:
-        if not link.is_tracking:
-            link.start_tracking()
+        with self._lock:
+            self._check_aborted("begin")
+            if not link.is_tracking:
+                link.start_tracking()
         self._drive_gripper(gripper, on_state)
         self._retreat(on_state)
         with self._lock:

@@ -175,18 +175,24 @@ def stop(state: Failsafe, t_ns: int) -> tuple[Failsafe, Reply]:
 
 
 def clear(state: Failsafe, t_ns: int) -> tuple[Failsafe, Reply]:
-    """The operator's clear: all that is latched, or nothing and the reason why."""
+    """The operator's clear: all that is latched, or nothing and the reason why.
+
+    What is present and ends by going home stays latched: it lets the arm go home.
+    """
     refusal = _refusal(state)
     if refusal:
         return state, Reply(False, f"{refusal}; allowed now: {', '.join(allowed(state))}")
-    names = [name for name in state.in_force if name in state.latched]
+    kept = _awaits_home(state)
+    names = [name for name in state.in_force if name in state.latched - kept]
     counts = {name: (clears, last_ns) for name, clears, last_ns in state.history}
     for name in names:
         if CAUSES[name].limited:
             counts[name] = (counts.get(name, (0, 0))[0] + 1, t_ns)
     history = tuple((name, *count) for name, count in sorted(counts.items()))
-    after = replace(state, latched=frozenset(), cleared=state.cleared + 1, history=history)
-    return after, Reply(True, f"cleared: {', '.join(names)}; clears so far: {after.cleared}")
+    after = replace(state, latched=kept, cleared=state.cleared + 1, history=history)
+    words = "".join(f"; {name} stays: {CAUSES[name].remedy}" for name in sorted(kept))
+    said = f"cleared: {', '.join(names)}; clears so far: {after.cleared}{words}"
+    return after, Reply(True, said)
 
 
 def allowed(state: Failsafe) -> tuple[str, ...]:
@@ -196,11 +202,17 @@ def allowed(state: Failsafe) -> tuple[str, ...]:
     return (STOP, *recover, *clears)
 
 
+def _awaits_home(state: Failsafe) -> frozenset[str]:
+    """What is latched, present, and ended by going home."""
+    return frozenset(n for n in state.latched & state.active if CAUSES[n].homing)
+
+
 def _refusal(state: Failsafe) -> str:
     """Why the latched causes cannot be cleared; empty when they can."""
-    latched = [name for name in state.in_force if name in state.latched]
-    if not latched:
+    if not state.latched:
         return "nothing is latched"
+    others = state.latched - _awaits_home(state)
+    latched = [name for name in state.in_force if name in (others or state.latched)]
     present = [name for name in latched if name in state.active]
     if present:
         words = (f"{name} is still present: {CAUSES[name].remedy}" for name in present)

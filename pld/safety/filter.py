@@ -63,15 +63,13 @@ def _longest_step(limits: SafetyLimits, spec: ActionSpec) -> tuple[float, float]
     return step_m, step_rad
 
 
-def arm_condition(arm: ArmState, limits: SafetyLimits) -> str:
-    """What is wrong with the arm itself, whatever was chosen; empty when nothing is."""
+def arm_conditions(arm: ArmState, limits: SafetyLimits) -> tuple[str, ...]:
+    """What is wrong with the arm itself, whatever was chosen, worst first."""
     if not _is_plausible(arm):
-        return "arm_not_finite"
-    if float(np.linalg.norm(arm.O_F_ext_hat_K[:3])) > limits.max_force_n:
-        return "force_ceiling"
-    if limits.max_outside_m is not None and _outside_m(arm, limits) > limits.max_outside_m:
-        return "left_workspace"
-    return ""
+        return ("arm_not_finite",)
+    pressed = float(np.linalg.norm(arm.O_F_ext_hat_K[:3])) > limits.max_force_n
+    far = limits.max_outside_m is not None and _outside_m(arm, limits) > limits.max_outside_m
+    return ("force_ceiling",) * pressed + ("left_workspace",) * far
 
 
 def _refusal(choice: Choice, arm: ArmState, limits: SafetyLimits) -> str:
@@ -83,7 +81,7 @@ def _refusal(choice: Choice, arm: ArmState, limits: SafetyLimits) -> str:
         return "not_finite"
     if not is_sensible(action):
         return "absurd"
-    return arm_condition(arm, limits)
+    return next(iter(arm_conditions(arm, limits)), "")
 
 
 def _outside_m(arm: ArmState, limits: SafetyLimits) -> float:

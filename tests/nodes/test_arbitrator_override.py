@@ -479,6 +479,10 @@ def test_two_operators_at_a_time_move_nothing_until_one_is_gone(world: World) ->
         world.base(step)
         world.human(step)
         assert world.chosen(step).source == Choice.HOLD, "a deadman held all the time is not anew"
+    for _ in range(5):
+        world.human(world.step + 1)
+        world.pause()
+        assert world.chosen(world.state()).source == Choice.HOLD, "nor is one before its step"
     assert world.human_step(deadman=False).source == Choice.HOLD
     world.human(world.step + 1)
     world.pause()

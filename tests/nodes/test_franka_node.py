@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 from domain_coordinator import domain_id
 
 from pld.robots.fake import FakeArm
 from pld.robots.franka_config import FrankaConfig
-from pld.types import ArmState, ControlMode
+from pld.types import ArmState, Command, ControlMode
 from pld_nodes import graph
 from pld_nodes.ros import environment
 
@@ -24,6 +25,7 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from pld_nodes import franka_node, run  # noqa: E402
+from pld_nodes.ros.messages import command_to_msg  # noqa: E402
 from pld_nodes.ros.node import qos_profile  # noqa: E402
 
 ARM_CONFIG = "launch/config/arm_twin.yaml"
@@ -39,6 +41,7 @@ class DriverStandIn:
         self.aborted: list[str] = []
         self.resets = self.refused = self.holds = self.recoveries = self.hand_stops = 0
         self.over, self.fails = threading.Event(), False
+        self.applied: Callable[[Command], None] = lambda _: None
 
     def connect(self) -> None:
         self._arm.connect()
@@ -65,6 +68,12 @@ class DriverStandIn:
 
     def latch(self, name: str, detail: str) -> None:
         self.fault = (name,)
+
+    def not_recoverable(self) -> str:
+        return "network_lost must not be cleared" if "network_lost" in self.fault else ""
+
+    def apply(self, command: Command) -> None:
+        self.applied(command)
 
     def hold(self) -> None:
         self.holds += 1
@@ -195,6 +204,31 @@ def test_a_safety_node_that_falls_silent_ends_a_reset_and_the_operator_recovers(
     rig.until(lambda: rig.arm.mode is ControlMode.FAULT)
     assert rig.arm.fault == ("safety_silent",)
     assert rig.arm.fault[0] in FrankaConfig().recoverable
+
+
+def test_a_silence_of_the_middleware_holds_the_arm_and_cuts_no_reset_short(rig: Rig) -> None:
+    rig.node._on_silence()
+    assert rig.arm.holds == 1
+    assert rig.reset().success
+    rig.until(lambda: rig.arm.mode is ControlMode.RESETTING)
+    rig.node._on_silence()
+    assert rig.arm.holds == 1
+    assert rig.node._silences == 2
+
+
+def test_a_command_that_is_taken_while_the_run_is_halted_moves_nothing(rig: Rig) -> None:
+    rig.node._is_safetys = lambda msg, info: True
+    rig.arm.applied = lambda _: rig.node.halt()
+    pose = rig.arm.wait_step().O_T_EE
+    rig.node._on_command(command_to_msg(Command(1, pose, -1.0, np.zeros(7)), 0), {})
+    assert rig.arm.holds == 2, "as halted, and once more after the command"
+
+
+def test_a_recovery_that_is_not_allowed_is_refused_at_once(rig: Rig) -> None:
+    rig.arm.fault = ("network_lost",)
+    refused = rig.node._on_recover(Trigger.Request(), Trigger.Response())
+    assert (refused.success, refused.message) == (False, "network_lost must not be cleared")
+    assert rig.node._request is None
 
 
 def test_a_reset_that_began_as_a_stop_came_ends(rig: Rig) -> None:

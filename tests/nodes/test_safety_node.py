@@ -248,9 +248,12 @@ def test_a_clear_is_refused_while_the_arm_is_out_of_its_box_whoever_holds(beside
     out = {"O_T_EE": replace(pose, p_m=np.array([0.5, 0.3, 0.3]))}
     assert list(beside.turn(**out).reasons) == ["left_workspace"]
     assert beside.turn(source=types.ActionSource.HOLD, **out).hold
-    refused, words = beside.call("clear")
-    assert not refused
-    assert "left_workspace is still present" in words
+    pressed = out | {"O_F_ext_hat_K": np.array([0.0, 0.0, -80.0, 0.0, 0.0, 0.0])}
+    for state in (out, pressed):
+        beside.turn(source=types.ActionSource.HOLD, **state)
+        cleared, words = beside.call("clear")
+        assert not cleared
+        assert "left_workspace is still present" in words
     assert beside.turn(source=types.ActionSource.HOLD).hold
     assert beside.call("clear")[0]
 

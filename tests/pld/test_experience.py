@@ -102,6 +102,23 @@ def test_an_episode_is_cut_where_a_person_takes_over(told, view) -> None:
     assert made.steps == 4
 
 
+@pytest.mark.parametrize("takeover", [TAKEOVER, -1], ids=["specialist", "base"])
+def test_a_persons_success_is_nobody_elses_where_the_base_was_silent(
+    told, view, monkeypatch, takeover: int
+) -> None:
+    folder = told([B] * 10 + [H] * 8, takeover=takeover)
+    whole = module.read_episode(folder)
+    answered = [b for b in whole.base_actions if b.value.step < FIRST + 10]
+    silent = replace(whole, base_actions=tuple(answered))
+    monkeypatch.setattr("pld.experience.read_episode", lambda _: silent)
+    if takeover < 0:
+        with pytest.raises(ContractError, match="of the base, and a person acted in it"):
+            experience(folder, view)
+        return
+    made = experience(folder, view)
+    assert (made.helped, made.success, made.rewards.sum()) == (True, False, 0)
+
+
 def test_a_fault_after_a_person_took_over_is_not_the_specialists(told, view) -> None:
     folder = told([B] * 10 + [H] * 3, takeover=TAKEOVER, reason="robot_fault")
     append_label(folder, Label("failure", "operator", 1))

@@ -133,16 +133,20 @@ def test_in_every_state_stop_stops_at_once_and_says_what_is_allowed() -> None:
 
 
 def test_in_every_state_clear_takes_all_or_nothing_and_gives_the_reason() -> None:
+    """All but what going home ends, where that is not all."""
     for state in STATES:
         after, reply = clear(state, T_NS)
-        present = state.latched & state.active
+        away = state.latched & state.active & {"left_workspace"}
+        kept = away if state.latched - away else frozenset()
+        present = (state.latched & state.active) - kept
         blocked = {n for n in state.latched if not SPECIFICATION[n][3]}
         may = bool(state.latched) and not present and not blocked
         assert reply.success == may
         assert after.active == state.active
         if may:
-            assert (after.latched, after.cleared) == (frozenset(), state.cleared + 1)
+            assert (after.latched, after.cleared) == (kept, state.cleared + 1)
             assert all(name in reply.message for name in state.latched)
+            assert reset_withheld_by(after.latched) == ""
             continue
         assert after == state
         assert "allowed now: safety_node/stop" in reply.message
@@ -196,6 +200,23 @@ def test_waiting_while_latched_forgives_nothing() -> None:
     state = ended(raised(state, "not_finite", 10), "not_finite")
     state = raised(state, "not_finite", 100 * T_NS)
     assert not clear(ended(state, "not_finite"), 101 * T_NS)[1].success
+
+
+def test_an_arm_outside_its_box_gets_home_after_a_stop() -> None:
+    state = raised(Failsafe(), "left_workspace", 0)
+    alone, reply = clear(state, 1)
+    assert (alone, reply.success) == (state, False)
+    stopped, _ = stop(state, 2)
+    assert reset_withheld_by(stopped.latched) == "operator_stop"
+    after, reply = clear(stopped, 3)
+    assert reply.message == (
+        "cleared: operator_stop; clears so far: 1; left_workspace stays: "
+        "end the episode: the reset brings the arm home"
+    )
+    assert not after.permits(ActionSource.BASE)
+    assert reset_withheld_by(after.latched) == ""
+    home, reply = clear(ended(after, "left_workspace"), 4)
+    assert (home.latched, reply.success) == (frozenset(), True)
 
 
 def test_an_unknown_cause_lists_the_known_ones() -> None:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from pld.cli.bag import app
 from pld.errors import RecordingError
 from pld.recording import recover
+from pld.recording.bag import VERDICT_NAME
 from pld.recording.mcap_read import BagFile
 from pld.recording.reader import read_episode
 from pld.recording.recover import RecoverResult, bag_path, overall, part_path, recover_episode
@@ -262,6 +263,26 @@ def test_a_finished_bag_with_a_damaged_summary_is_rebuilt_whole(finished: Path) 
     assert recover_episode(finished).result == RecoverResult.OK
     assert kept.read_bytes() == damaged, "what an earlier recovery kept is not replaced"
     assert kept.with_name(f"{kept.name}.2").exists()
+
+
+def test_a_verdict_that_was_known_stays_with_what_could_be_recovered(finished: Path) -> None:
+    before = load_verdict(finished)
+    assert before.outcome == "success"
+    damage(bag_path(finished), 0.3)
+    assert recover_episode(finished).result is RecoverResult.LOSSY
+    after = load_verdict(finished)
+    assert (after.outcome, after.termination_reason) == ("success", before.termination_reason)
+    assert after.bag_state == "recovered"
+    assert after.messages < before.messages
+
+
+def test_a_damaged_bag_without_its_verdict_is_rebuilt_likewise(finished: Path) -> None:
+    (finished / VERDICT_NAME).unlink()
+    damage(bag_path(finished), 0.4)
+    found = recover_episode(finished)
+    assert found.result is RecoverResult.LOSSY
+    assert found.messages > 0
+    assert load_verdict(finished).outcome == "unlabelled"
 
 
 def test_whatever_is_damaged_is_told_as_a_damaged_recording(finished: Path) -> None:

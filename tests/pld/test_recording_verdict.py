@@ -65,6 +65,18 @@ def test_a_step_without_a_base_action_is_starved(tmp_path: Path) -> None:
     assert run(tmp_path, running(stream, without)).steps.starved_steps == 2
 
 
+def test_an_episode_that_never_ran_has_no_steps(tmp_path: Path) -> None:
+    stream = Stream()
+    yielded = [
+        stream.message(EPISODE, status_cdr(5 * NS, "e0", 1, 0)),
+        *(m for step in range(100, 130) for m in stream.step(step)),
+        stream.message(EPISODE, status_cdr(10 * NS, "e0", 3, 0, 0, "robot_fault")),
+    ]
+    verdict = run(tmp_path, yielded)
+    assert verdict.termination_reason == "robot_fault"
+    assert (verdict.steps.steps, verdict.steps.starved_steps) == (0, 0)
+
+
 def test_a_picture_that_stands_still_while_the_arm_moves_is_frozen(tmp_path: Path) -> None:
     stream = Stream()
     steps = [m for step in range(100, 130) for m in stream.step(step, image=1)]
@@ -159,6 +171,18 @@ def test_a_label_is_appended_and_the_last_one_counts(tmp_path: Path) -> None:
     assert outcome(folder) == "unlabelled"
     assert [label.by for label in load_labels(folder)] == ["ana", "ben"]
     assert (folder / "verdict.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("cut", [b'{"outcome": "failu', b"\xff"], ids=["cut short", "no text"])
+def test_a_label_after_a_broken_one_is_not_lost_with_it(tmp_path: Path, cut: bytes) -> None:
+    folder = record(tmp_path)
+    (folder / "labels.jsonl").write_bytes(cut)
+    append_label(folder, Label("failure", "ana", 1))
+    with pytest.raises(RecordingError, match=r"labels.jsonl:1: .*delete that line, and label the"):
+        outcome(folder)
+    _, _, rest = (folder / "labels.jsonl").read_bytes().partition(b"\n")
+    (folder / "labels.jsonl").write_bytes(rest)
+    assert outcome(folder) == "failure"
 
 
 def test_bad_labels_are_refused_by_value_and_by_line(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pld.recording import bag
 from pld.recording.bag import RawMessage
 from pld.recording.labels import Label, append_label
 from pld.recording.recover import bag_path
+from pld.recording.verdict import load_verdict
 from pld.reward.classifier import SENSES, SuccessClassifier
 from pld.reward.frames import LabelledFrames
 from pld.reward.training import RewardTraining, held_out, train_classifier
@@ -199,6 +200,15 @@ def test_an_unlabelled_episode_teaches_nothing(run, tmp_path) -> None:
     frames = frames_of([copy], told.append)
     assert len(frames) == 4 * (STEPS - UNCLEAR_STEPS) + 3 * STEPS
     assert told[0].startswith("left out e5: it is unlabelled")
+
+
+def test_a_start_of_evaluations_teaches_nothing(run, monkeypatch) -> None:
+    [seed] = {load_verdict(folder).seed for folder in (run / "episodes").iterdir()}
+    monkeypatch.setattr("pld.success_frames.EVALUATION_BLOCK", range(seed, seed + 1))
+    told: list[str] = []
+    with pytest.raises(ConfigError, match="0 episodes with 0 successes"):
+        frames_of([run], told.append)
+    assert told[0] == f"left out e0: it begins at a start of evaluations (seed {seed})"
 
 
 def test_an_episode_that_cannot_be_read_is_left_out_and_named(run, tmp_path) -> None:
