@@ -104,7 +104,11 @@ def test_ctrl_c_and_a_lost_terminal_end_a_run_in_order(
 ) -> None:
     run = supervisor(tmp_path, {"a": SLEEP})
     run.say = lambda name, line: os.kill(os.getpid(), number)
-    assert run.run() == 130
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests may be run under nohup
+    try:
+        assert run.run() == 130
+    finally:
+        signal.signal(signal.SIGHUP, before)
     note = json.loads((tmp_path / "termination.json").read_text())
     assert note == {"reason": "shutdown", "how": "interrupted"}
 
