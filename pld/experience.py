@@ -20,6 +20,7 @@ from pld.evaluation.seeds import EVALUATION_BLOCK
 from pld.probing.arbitrator import NEVER
 from pld.probing.halts import ROBOT_FAULT
 from pld.recording.labels import outcome
+from pld.recording.reader import Episode as Recorded
 from pld.recording.reader import read_episode
 from pld.residual.episode import Episode, discounted_returns
 from pld.residual.protocol import Vector
@@ -43,16 +44,15 @@ def experience(folder: Path, view: LearnerView) -> Episode:
     decision that has a successor; a success, and a fault of the arm, with the decision that led to
     it. Where a person took over, what follows is not a policy's: the episode is cut there, with
     neither success nor end. Raises ContractError for an episode in which no policy acted, another
-    base did, a person helped the base, whose outcome nobody knows, or of a start of evaluations.
+    base did, a person helped the base, whose outcome nobody knows, whose end is missing, or of a
+    start of evaluations.
     """
     recorded = read_episode(folder)
     last, counted = recorded.last_update, outcome(folder)
+    if not recorded.has_end:
+        raise ContractError(f"{folder.name} was recovered without its end, which is learned from")
     with_specialist = last.takeover_step != NEVER
-    steps, _ = policy_steps(recorded, last.first_step)
-    acted = choices_acted_on(recorded, last.first_step)
-    by_hand = [step for step, choice in acted.items() if choice.source is ActionSource.HUMAN]
-    helped = bool(by_hand)  # also where the base did not answer: such a step is not whole
-    own = [s for s in steps if not helped or s.arm.step < min(by_hand)]
+    own, helped = _policys_own(recorded, last.first_step)
     _check(folder, own, counted, view, helped=helped and not with_specialist)
     if last.seed in EVALUATION_BLOCK:
         raise ContractError(f"{folder.name} begins at a start of evaluations (seed {last.seed})")
@@ -77,6 +77,17 @@ def experience(folder: Path, view: LearnerView) -> Episode:
         with_specialist=with_specialist,
         helped=helped,
     )
+
+
+def _policys_own(recorded: Recorded, first_step: int) -> tuple[list[PolicyStep], bool]:
+    """The policy's steps until a person took over, and whether one did.
+
+    A person's steps count whole or not: the base may have been silent at them.
+    """
+    acted = choices_acted_on(recorded, first_step)
+    by_hand = [step for step, choice in acted.items() if choice.source is ActionSource.HUMAN]
+    steps, _ = policy_steps(recorded, first_step)
+    return [s for s in steps if not by_hand or s.arm.step < min(by_hand)], bool(by_hand)
 
 
 def _check(

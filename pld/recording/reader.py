@@ -28,7 +28,7 @@ from pld.recording.translate import (
     TeleopAction,
 )
 from pld.recording.verdict import Verdict, load_verdict
-from pld.types import ArmState, BaseAction, CameraImage, Choice, Command
+from pld.types import ArmState, BaseAction, CameraImage, Choice, Command, EpisodeState
 
 T = TypeVar("T")
 
@@ -98,6 +98,11 @@ class Episode:
         if not self.updates:
             raise ContractError(f"{self.folder.name} says nothing of its episode; discard it")
         return self.updates[-1].value
+
+    @property
+    def has_end(self) -> bool:
+        """Whether the bag shows how the episode ended; one that was recovered may not."""
+        return any(u.value.state is EpisodeState.ENDED for u in self.updates)
 
 
 TRANSLATIONS: dict[str, Callable[[Any], Any]] = {

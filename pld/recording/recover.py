@@ -227,9 +227,10 @@ def _judge(
         ending, reason=earlier.termination_reason, error=earlier.error or salvage.damage
     )
     verdict = judge(update, statistics, salvage.run, known)
-    if earlier.outcome != "unlabelled":
-        verdict = replace(verdict, outcome=earlier.outcome)
-    save_verdict(folder, verdict)
+    outcome = earlier.outcome if earlier.outcome != "unlabelled" else verdict.outcome
+    is_cut = verdict.fingerprint != earlier.fingerprint
+    recorded_as = earlier.fingerprint if is_cut else ""
+    save_verdict(folder, replace(verdict, outcome=outcome, recorded_as=recorded_as))
 
 
 def counted_messages(salvage: Salvage) -> Iterator[RawMessage]:

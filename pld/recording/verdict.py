@@ -34,7 +34,8 @@ class Verdict:
     """Everything that is known of an episode without opening its bag.
 
     `bag_state`: complete; failed (`error` says why, what was written is in the part file); or
-    recovered (rebuilt from a part file; its end may be missing).
+    recovered (rebuilt from a part file; its end may be missing). `recorded_as` is the fingerprint
+    from before a recovery.
     """
 
     schema_version: int
@@ -62,10 +63,16 @@ class Verdict:
     parameters: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     checkpoints: Mapping[str, str] = field(default_factory=dict)
+    recorded_as: str = ""
 
     @property
     def fingerprint(self) -> str:
-        """What tells this recording from another of the same name: counts and stamps of its bag."""
+        """What tells this recording from another of the same name: counts and stamps of its bag.
+
+        A recovery leaves it as it was.
+        """
+        if self.recorded_as:
+            return self.recorded_as
         topics = [(t.name, t.messages, t.first_stamp_ns, t.last_stamp_ns) for t in self.topics]
         told = repr((self.episode_id, self.messages, topics))
         return hashlib.sha256(told.encode()).hexdigest()[:16]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mcap.reader import make_reader
 from typer.testing import CliRunner
 
 from pld import parity
@@ -23,7 +24,7 @@ from pld.recording.bag import VERDICT_NAME, RawMessage
 from pld.recording.decoding import decoder
 from pld.recording.labels import Label, append_label
 from pld.recording.reader import read_episode
-from pld.recording.recover import part_path
+from pld.recording.recover import RecoverResult, bag_path, part_path, recover_episode
 from pld.recording.schemas import schema_text
 from pld.recording.translate import arm_state
 from pld.safety.filter import filter_choice, hold_command
@@ -258,6 +259,22 @@ def test_another_runs_episode_of_the_same_name_is_not_written_over(tmp_path, lim
     assert [row.result for row in convert_folder(mine, data, rules)] == ["converted"]
     (data / "episode-e0.safetensors").write_bytes(b"half")
     assert [row.result for row in convert_folder(mine, data, rules)] == ["converted"]
+
+
+def test_a_recovered_episode_replaces_what_was_made_of_it_before(tmp_path, limits) -> None:
+    data, rules = tmp_path / "data", ROOT / "launch" / "config" / "limits_fr3.yaml"
+    told = {"limits": str(rules), "rate_hz": "20"}
+    folder = named(recorded(tmp_path, Intervened(limits, SOURCES)), **told)
+    assert [row.result for row in convert_folder(folder, data, rules)] == ["converted"]
+    content = bytearray(bag_path(folder).read_bytes())
+    with bag_path(folder).open("rb") as stream:
+        chunk = make_reader(stream).get_summary().chunk_indexes[-1]
+    content[chunk.chunk_start_offset + chunk.chunk_length // 2] ^= 0xFF
+    bag_path(folder).write_bytes(content)
+    assert recover_episode(folder).result is RecoverResult.LOSSY
+    append_label(folder, Label("failure", "operator", 1))
+    assert [row.result for row in convert_folder(folder, data, rules)] == ["failure"]
+    assert not list(data.glob("*.safetensors"))
 
 
 def test_an_episode_that_cannot_be_read_does_not_keep_the_others_from_training(

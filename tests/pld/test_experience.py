@@ -89,6 +89,17 @@ def test_what_nobody_judged_is_not_learned_from(told, view) -> None:
         experience(folder, view)
 
 
+def test_an_episode_whose_end_could_not_be_recovered_is_not_learned_from(
+    told, view, monkeypatch
+) -> None:
+    folder = told([B] * 9)
+    whole = module.read_episode(folder)
+    cut = replace(whole, updates=whole.updates[:-1])
+    monkeypatch.setattr("pld.experience.read_episode", lambda _: cut)
+    with pytest.raises(ContractError, match="e0 was recovered without its end"):
+        experience(folder, view)
+
+
 def test_a_base_that_a_person_helped_has_not_succeeded(told, view) -> None:
     with pytest.raises(ContractError, match="e0 is of the base, and a person acted in it"):
         experience(told([B] * 4 + [H] * 5), view)

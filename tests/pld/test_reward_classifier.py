@@ -17,6 +17,7 @@ from pld.errors import ConfigError
 from pld.recording import bag
 from pld.recording.bag import RawMessage
 from pld.recording.labels import Label, append_label
+from pld.recording.reader import Episode, read_episode
 from pld.recording.recover import bag_path
 from pld.recording.verdict import load_verdict
 from pld.reward.classifier import SENSES, SuccessClassifier
@@ -200,6 +201,17 @@ def test_an_unlabelled_episode_teaches_nothing(run, tmp_path) -> None:
     frames = frames_of([copy], told.append)
     assert len(frames) == 4 * (STEPS - UNCLEAR_STEPS) + 3 * STEPS
     assert told[0].startswith("left out e5: it is unlabelled")
+
+
+def test_an_episode_whose_end_could_not_be_recovered_teaches_nothing(run, monkeypatch) -> None:
+    def cut(folder: Path) -> Episode:
+        whole = read_episode(folder)
+        return replace(whole, updates=whole.updates[:-1]) if folder.name == "e1" else whole
+
+    monkeypatch.setattr("pld.success_frames.read_episode", cut)
+    told: list[str] = []
+    assert frames_of([run], told.append).success.sum() == 6
+    assert told[0].startswith("left out e1: ")
 
 
 def test_a_start_of_evaluations_teaches_nothing(run, monkeypatch) -> None:
