@@ -184,9 +184,9 @@ def policy_steps(recorded: Episode, first_step: int) -> tuple[list[PolicyStep], 
     bases = {b.value.step: b.value for b in recorded.base_actions}
     acted = choices_acted_on(recorded, first_step)
     idle = {c.value.step for c in recorded.commands if c.value.hold} | _refused(recorded)
-    whole, running = [], 0
+    whole, running, last_step = [], 0, max(acted, default=first_step - 1)
     for step, command in {c.value.step: c.value for c in recorded.commands}.items():
-        if not acted or not first_step <= step <= max(acted):
+        if not first_step <= step <= last_step:
             continue
         running += 1
         if step in arms and step in bases and step in acted and step not in idle:
