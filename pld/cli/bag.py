@@ -95,9 +95,9 @@ def recover(
     Ends with 0 when every episode is whole, 3 when an end may be missing, 1 when nothing at all
     could be read. Finished episodes that can be read are not touched; the old file is kept.
     """
-    from pld.recording.recover import episodes_at, overall, recover_episode
+    from pld.recording.recover import episodes_at, overall, recover_all
 
-    recoveries = [recover_episode(episode, reason) for episode in episodes_at(folder)]
+    recoveries = recover_all(episodes_at(folder), reason)
     table = PlainTable("episode", "result", "messages", "note")
     for r in recoveries:
         table.add_row(r.folder.name, r.result.name.lower(), str(r.messages), r.note)

@@ -117,6 +117,19 @@ def recover_episode(folder: Path, reason: str = RECORDER_LOST) -> Recovery:
     return Recovery(folder, RecoverResult.OK, load_verdict(folder).messages, "nothing to do")
 
 
+def recover_all(folders: list[Path], reason: str) -> list[Recovery]:
+    """Recover several episodes; one that cannot be does not keep the others from it."""
+    recoveries = []
+    for folder in folders:
+        try:
+            recoveries.append(recover_episode(folder, reason))
+        except RecordingError as error:
+            if len(folders) == 1:
+                raise
+            recoveries.append(Recovery(folder, RecoverResult.NOTHING, 0, str(error)))
+    return recoveries
+
+
 def bag_path(folder: Path) -> Path:
     """The finished bag of an episode's folder."""
     return folder / f"{folder.name}.mcap"

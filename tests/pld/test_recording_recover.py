@@ -239,6 +239,19 @@ def test_exit_codes_say_what_became_of_a_whole_run(tmp_path: Path) -> None:
     assert run.invoke(app, ["recover", str(tmp_path)]).exit_code == 3
 
 
+def test_an_episode_that_cannot_be_recovered_does_not_keep_the_others_from_it(
+    tmp_path: Path,
+) -> None:
+    broken = unfinished(tmp_path, 0.5, "a")
+    (broken / VERDICT_NAME).write_text("{")
+    later = unfinished(tmp_path, 0.5, "b")
+    done = CliRunner().invoke(app, ["recover", str(tmp_path)])
+    assert done.exit_code == 3
+    assert load_verdict(later).bag_state == "recovered"
+    with pytest.raises(RecordingError, match=r"verdict\.json"):
+        recover_episode(broken)
+
+
 def damage(path: Path, where: float) -> None:
     """Flip bits of one byte, `where` in the file (0 to 1)."""
     content = bytearray(path.read_bytes())
