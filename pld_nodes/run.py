@@ -162,13 +162,12 @@ def prepare(parameters: RunParameters, deployment: Deployment) -> PreparedRun:
     check_before_start(parameters, deployment)
     claim = claimed(parameters.namespace)
     run_dir = Path(parameters.output_dir).resolve() / parameters.run
-    if parameters.resume:
-        make_ready(run_dir, parameters.episodes)
-    else:
-        refuse_used(run_dir)
     weights = weights_in_use(parameters)
     if parameters.resume:
         refuse_other_weights(run_dir, weights)
+        make_ready(run_dir, parameters.episodes)
+    else:
+        refuse_used(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     kept = dataclasses.asdict(dataclasses.replace(parameters, resume=""))
     write_json_atomically(run_dir / PARAMETERS_NAME, {"deployment": deployment.value, **kept})

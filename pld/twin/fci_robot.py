@@ -19,6 +19,7 @@ from franky_sim.constants import (
 )
 from franky_sim.franka_robot_state import FrankaRobotState
 from franky_sim.mujoco_simulator import FrankaMujocoRobot, MujocoSimulator
+from scipy.spatial.transform import Rotation
 
 from pld.twin.contacts import ContactSense
 from pld.twin.impedance import HandServo
@@ -26,6 +27,9 @@ from pld.twin.wire import StateBuffer
 from pld.types import Array
 
 TCP_OFFSET_M = 0.1034
+F_T_HAND = np.eye(4)
+F_T_HAND[:3, :3] = Rotation.from_euler("z", -45.0, degrees=True).as_matrix()
+"""The Franka Hand on the flange, (4, 4): turned by 45 degrees about their common axis."""
 JOINTS = 7
 _PERIOD_S = 0.001
 _LOW = np.array(FRANKA_TORQUE_LIMITS_LOW, dtype=float)
@@ -47,6 +51,7 @@ class FciRobot(FrankaMujocoRobot):  # type: ignore[misc]
         self._hand_T_ee[2, 3] = TCP_OFFSET_M
         self._o_T_ee = np.eye(4)
         self._hand_T_tcp = self._hand_T_ee.copy()
+        self._tell_frames()
 
     def _attach_to_scene(self, model: mujoco.MjModel, data: mujoco.MjData, prefix: str) -> None:
         super()._attach_to_scene(model, data, prefix)
@@ -139,6 +144,13 @@ class FciRobot(FrankaMujocoRobot):  # type: ignore[misc]
         ne = np.array(ne_t_ee).reshape(4, 4).T
         self._hand_T_ee = self._hand_T_tcp @ ne
         self.buffer.fields["NE_T_EE"][:] = ne_t_ee
+        self._tell_frames()
+
+    def _tell_frames(self) -> None:
+        """What libfranka's model is told of the end effector; it computes Jacobians with it."""
+        fields = self.buffer.fields
+        fields["F_T_NE"][:] = (F_T_HAND @ self._hand_T_tcp).T.ravel()
+        fields["F_T_EE"][:] = (F_T_HAND @ self._hand_T_ee).T.ravel()
 
     def feel(self) -> None:
         """Take this step's contacts into the external effort; before the next detection."""

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from pld.errors import ConfigError, RobotError
 from pld.robots import franka
@@ -78,6 +79,34 @@ def test_the_arm_tracks_a_moving_target_at_a_steady_period(arm: FrankaArm) -> No
     velocity = (moved[12:] - moved[10:-2]) / 0.1
     measured = np.array([s.O_dP_EE[:3] for s in states])[11:-1]
     assert np.abs(velocity - measured).max() < 0.02
+
+
+def test_the_robots_model_knows_where_the_end_effector_is(arm: FrankaArm) -> None:
+    arm.reset()
+    link = arm._link
+    assert link is not None
+    state = link._robot.state
+    told = link._model.pose(link._franky.Frame.EndEffector, state)
+    np.testing.assert_allclose(told.matrix, state.O_T_EE.matrix, atol=1e-5)
+
+
+def test_a_hand_that_turns_about_its_tip_does_not_move_it(arm: FrankaArm) -> None:
+    start = arm.reset().O_T_EE
+    turned = Rotation.from_quat(start.q_xyzw)
+    states = []
+    for i in range(30):
+        arm_state = arm.wait_step()
+        about_x = Rotation.from_euler("x", 0.4 * np.sin(i / 5))
+        target = Pose(start.p_m, (about_x * turned).as_quat())
+        arm.apply(replace(command(arm_state, start.p_m), target=target))
+        states.append(arm_state)
+    moved = np.array([s.O_T_EE.p_m for s in states])
+    velocity = (moved[12:] - moved[10:-2]) / 0.1
+    told = np.array([s.O_dP_EE for s in states])[11:-1]
+    assert np.abs(told[:, 3]).max() > 0.2, "it turns"
+    assert np.abs(velocity - told[:, :3]).max() < 0.02, (
+        "at the flange it would be 0.03 m/s and more"
+    )
 
 
 def test_the_driver_tells_the_time_between_control_steps(arm: FrankaArm) -> None:
