@@ -62,8 +62,9 @@ class StepCount:
 
     def add_update(self, update: EpisodeUpdate) -> None:
         """Learn when the episode began to run and when it ended."""
-        has_run = update.first_step > 0  # one that ends before it ran has no first step
-        if update.state in (EpisodeState.RUNNING, EpisodeState.ENDED) and has_run:
+        is_over = update.state is EpisodeState.ENDED
+        has_run = update.first_step > 0  # one that ends before it ran says no first step
+        if update.state is EpisodeState.RUNNING or (is_over and has_run):
             self._first_step = update.first_step
         if update.state is EpisodeState.ENDED and self._end_ns is None:
             self._end_ns = update.t_ns
