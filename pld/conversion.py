@@ -26,7 +26,7 @@ from pld.recording.recover import episodes_at
 from pld.recording.verdict import load_verdict
 from pld.safety.limits import SafetyLimits, load_limits
 from pld.share import share_path
-from pld.types import ActionSource, ArmState, BaseAction, Choice, Command, EpisodeState
+from pld.types import ActionSource, ArmState, BaseAction, Choice, Command
 
 KEPT_ASIDE = "kept aside"
 
@@ -196,8 +196,7 @@ def policy_steps(recorded: Episode, first_step: int) -> tuple[list[PolicyStep], 
 
 def choices_acted_on(recorded: Episode, first_step: int) -> dict[int, Choice]:
     """Who acted in the running episode, by step: until it ended, and not where the arm held."""
-    ends = (u.value.t_ns for u in recorded.updates if u.value.state is EpisodeState.ENDED)
-    ended_ns = next(ends, None)
+    ended_ns = recorded.ended_ns
     t_ns = {a.value.step: a.value.t_ns for a in recorded.arm_states}
     choices = (c.value for c in recorded.choices if c.value.step >= first_step)
     acted = {c.step: c for c in choices if c.source is not ActionSource.HOLD}

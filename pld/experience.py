@@ -49,7 +49,7 @@ def experience(folder: Path, view: LearnerView) -> Episode:
     """
     recorded = read_episode(folder)
     last, counted = recorded.last_update, outcome(folder)
-    if not recorded.has_end:
+    if recorded.ended_ns is None:
         raise ContractError(f"{folder.name} was recovered without its end, which is learned from")
     with_specialist = last.takeover_step != NEVER
     own, helped = _policys_own(recorded, last.first_step)

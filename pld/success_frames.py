@@ -63,7 +63,7 @@ def _frames(number: int, folder: Path) -> LabelledFrames:
     counted = outcome(folder)
     if counted == "unlabelled":
         raise RecordingError("it is unlabelled: nobody knows whether its frames show a success")
-    if not recorded.has_end:
+    if recorded.ended_ns is None:
         raise RecordingError("it was recovered without its end, where a success shows")
     last = recorded.updates[-1].value
     if last.seed in EVALUATION_BLOCK:

@@ -203,14 +203,14 @@ class FrankaNode(GraphNode):
         self.get_logger().warning("recovered by the operator")
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._accept(self._reset, response)
+        return self._accept(self._reset, response, self._refusal() or self._busy(), "accepted")
 
     def _on_grasp(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        return self._accept(self._grasp, response)
+        return self._accept(self._grasp, response, self._refusal() or self._busy(), "accepted")
 
     def _on_recover(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         words = f"recovering from {', '.join(self._arm.fault)}; see arm/state"
-        return self._answer(self._recover, response, self._not_recoverable(), words)
+        return self._accept(self._recover, response, self._not_recoverable(), words)
 
     def _not_recoverable(self) -> str:
         if not self._arm.fault:
@@ -220,16 +220,13 @@ class FrankaNode(GraphNode):
             return f"{COMMANDS} is still published by {', '.join(names)}; end all but safety_node"
         return self._arm.not_recoverable()
 
-    def _accept(self, request: Callable[[], None], response: Trigger.Response) -> Trigger.Response:
-        """Take a request that needs a healthy arm at rest."""
-        return self._answer(request, response, self._refusal() or self._busy(), "accepted")
-
-    def _answer(
+    def _accept(
         self, request: Callable[[], None], response: Trigger.Response, refusal: str, words: str
     ) -> Trigger.Response:
-        """Take a request unless it is refused."""
+        """Leave a request to the driving thread, unless there is a reason to refuse it."""
         response.success, response.message = not refusal, refusal or words
-        self._request = self._request if refusal else request
+        if response.success:
+            self._request = request
         return response
 
     def _refusal(self) -> str:

@@ -100,9 +100,10 @@ class Episode:
         return self.updates[-1].value
 
     @property
-    def has_end(self) -> bool:
-        """Whether the bag shows how the episode ended; one that was recovered may not."""
-        return any(u.value.state is EpisodeState.ENDED for u in self.updates)
+    def ended_ns(self) -> int | None:
+        """When the episode ended [graph clock]; None where a recovered bag does not show it."""
+        ends = (u.value.t_ns for u in self.updates if u.value.state is EpisodeState.ENDED)
+        return next(ends, None)
 
 
 TRANSLATIONS: dict[str, Callable[[Any], Any]] = {

@@ -66,7 +66,7 @@ class StepCount:
         has_run = update.first_step > 0  # one that ends before it ran says no first step
         if update.state is EpisodeState.RUNNING or (is_over and has_run):
             self._first_step = update.first_step
-        if update.state is EpisodeState.ENDED and self._end_ns is None:
+        if is_over and self._end_ns is None:
             self._end_ns = update.t_ns
 
     def add(self, type_name: str, message: Any) -> None:

@@ -67,9 +67,12 @@ def arm_conditions(arm: ArmState, limits: SafetyLimits) -> tuple[str, ...]:
     """What is wrong with the arm itself, whatever was chosen, worst first."""
     if not _is_plausible(arm):
         return ("arm_not_finite",)
-    pressed = float(np.linalg.norm(arm.O_F_ext_hat_K[:3])) > limits.max_force_n
-    far = limits.max_outside_m is not None and _outside_m(arm, limits) > limits.max_outside_m
-    return ("force_ceiling",) * pressed + ("left_workspace",) * far
+    found = []
+    if float(np.linalg.norm(arm.O_F_ext_hat_K[:3])) > limits.max_force_n:
+        found.append("force_ceiling")
+    if limits.max_outside_m is not None and _outside_m(arm, limits) > limits.max_outside_m:
+        found.append("left_workspace")
+    return tuple(found)
 
 
 def _refusal(choice: Choice, arm: ArmState, limits: SafetyLimits) -> str:
