@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+INTERRUPTED = 130  # exit code, as a shell says of what Ctrl-C ended
+
 
 class PldError(Exception):
     """An error whose message is meant for the operator; the command line prints it alone."""

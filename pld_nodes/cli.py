@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pld.cli.options import JsonOption, writable
-from pld.cli.screen import PlainTable, wide_console
+from pld.cli.screen import PlainTable, interrupted, wide_console
 from pld.errors import PldError
 from pld_nodes.graph import Deployment
 
@@ -121,15 +121,13 @@ def demo(
     from pld.cli.tables import before_after_table
     from pld_nodes.demo import turn
     from pld_nodes.demo_settings import Demo
-    from pld_nodes.supervisor import INTERRUPTED
 
     what = Demo(run, task, evaluations, probing, sft_steps, seed, robot_ip, trained)
     try:
         with RichMeter(console) as meter:
             figures = turn(what, meter, say)
     except KeyboardInterrupt as error:
-        console.print("interrupted; the same command goes on from here")
-        raise typer.Exit(INTERRUPTED) from error
+        raise interrupted(console) from error
     console.print(before_after_table(figures))
     console.print(f"report: {run / 'report.html'}; bags: {run}/*/episodes", markup=False)
 

@@ -16,7 +16,7 @@ import torch
 
 from pld.conversion import ConversionRow, convert_folder
 from pld.distill.sft import SftConfig
-from pld.errors import ConfigError
+from pld.errors import INTERRUPTED, ConfigError
 from pld.evaluation.report import Report, write_report
 from pld.evaluation.results import Evaluation, on_common_starts, paired
 from pld.evaluation.seeds import Purpose, evaluation_seeds, seed_range
@@ -30,7 +30,7 @@ from pld_nodes.graph import Deployment
 from pld_nodes.parameters import parse_arguments
 from pld_nodes.resuming import next_episode
 from pld_nodes.run import close_open_episodes, execute
-from pld_nodes.supervisor import INTERRUPTED, RunFailedError
+from pld_nodes.supervisor import RunFailedError
 
 RATE_HZ = 10.0
 Say = Callable[[str, str], None]

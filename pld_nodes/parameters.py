@@ -103,9 +103,9 @@ class RunParameters:
                 "digits, '.', '_' and '-' that begin with a letter or a digit"
             )
         try:
-            ipaddress.ip_address(self.robot_ip)
+            ipaddress.IPv4Address(self.robot_ip)
         except ValueError as error:
-            raise ConfigError(f"robot_ip: {self.robot_ip!r} is not an IP address") from error
+            raise ConfigError(f"robot_ip: {self.robot_ip!r} is not an IPv4 address") from error
 
     def _check_seeds(self) -> None:
         """Episodes begin at starts that there are, and none to learn from at one of evaluations."""

@@ -121,7 +121,11 @@ class RewardNode(GraphNode):
     def _on_success(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._config.detector == "operator"
         self._pressed_steps = PRESSED_STEPS if response.success else 0
-        response.message = "success noted" if response.success else "the detector is not `operator`"
+        response.message = (
+            f"said for {PRESSED_STEPS} control steps; a running episode takes it, nothing else"
+            if response.success
+            else "the detector is not `operator`"
+        )
         return response
 
 

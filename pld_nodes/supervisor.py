@@ -13,14 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pld.errors import PldError
+from pld.errors import INTERRUPTED, PldError
 from pld.recording.run_files import note_termination
 from pld.twin.control import SOCKET_NAME
 from pld_nodes.dds_memory import remove_stale_segments
 from pld_nodes.graph import OnExit, Process
 from pld_nodes.processes import Child, start
 
-INTERRUPTED = 130  # as a shell says of what Ctrl-C ended
 POLL_S = 0.01
 STARTUP_S = 60.0
 GRACE_S = {"recorder_node": 20.0, "learner_node": 60.0}

@@ -26,6 +26,7 @@ from pld.types import ACTION_DIM
 
 FORMAT = "pld-builtin-vla"
 VERSION = 1
+HEADER_FIELDS = {"tasks", "instructions", "rate_hz", "network", "sha256"}
 OTHER_KINDS = {
     "pld-residual-actor": "; this is a specialist; give it as specialist:=",
     "pld-success-classifier": "; this is a success classifier; give it as detector:=",
@@ -138,6 +139,8 @@ def _refuse_misfits(path: Path, header: dict[str, Any], task: str | None) -> Non
         raise ConfigError(
             f"{name} has version {header.get('version')!r}; this code reads {VERSION}"
         )
+    if missing := sorted({k for k in HEADER_FIELDS if header.get(k) is None}):
+        raise ConfigError(f"{name} says nothing of {missing} in its header; copy or train it again")
     if task is not None and task not in header["tasks"]:
         tasks = ", ".join(header["tasks"])
         raise ConfigError(f"{name} was trained for {tasks}, not for {task!r}; train a base for it")

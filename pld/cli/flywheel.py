@@ -66,6 +66,7 @@ def opened(
     import torch
 
     from pld.cli.meter import RichMeter
+    from pld.cli.screen import interrupted
     from pld.files import sole_user
     from pld.flywheel.turning import Flywheel
     from pld.flywheel.twin_world import TwinWorld
@@ -84,8 +85,7 @@ def opened(
         with sole_user(folder), meter:
             yield Flywheel(folder, config, lambda name: TwinWorld(name, config.rate_hz), meter)
     except KeyboardInterrupt as error:
-        meter.console.print("interrupted; the same command goes on from here")
-        raise typer.Exit(130) from error
+        raise interrupted(meter.console) from error
 
 
 def _config_of(folder: Path, begins: bool, task: str | None, **changes: object) -> FlywheelConfig:

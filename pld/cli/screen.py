@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from pld.errors import INTERRUPTED
 
 TABLE_WIDTH = 170
 
@@ -15,6 +18,12 @@ def wide_console() -> Console:
     """A console for tables; where the output is no terminal, wide enough not to cut names."""
     console = Console()
     return console if console.is_terminal else Console(width=TABLE_WIDTH)
+
+
+def interrupted(console: Console) -> typer.Exit:
+    """What a command that can go on ends with after Ctrl-C."""
+    console.print("interrupted; the same command goes on from here")
+    return typer.Exit(INTERRUPTED)
 
 
 class PlainTable(Table):

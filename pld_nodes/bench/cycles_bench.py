@@ -22,10 +22,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from pld.errors import RobotError
+from pld.errors import INTERRUPTED, RobotError
 from pld_nodes.bench.aims import Figure
 from pld_nodes.run import check_ports_free
-from pld_nodes.supervisor import INTERRUPTED
 
 STUCK_S = 180.0
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from pld.base_policy.builtin import BuiltinPolicy
 from pld.conversion import ConversionRow
 from pld.distill.episodes import read_episodes
-from pld.errors import ConfigError, RecordingError
+from pld.errors import INTERRUPTED, ConfigError, RecordingError
 from pld.evaluation.results import EpisodeResult, Evaluation
 from pld.evaluation.seeds import Purpose, evaluation_seeds, purpose_of
 from pld.flywheel.stage import SilentMeter
@@ -29,7 +29,7 @@ from pld.run_folder import verdicts
 from pld_nodes import cli
 from pld_nodes.demo import _fine_tune, _record, _report
 from pld_nodes.demo_settings import Demo, keep_settings, shipped_tasks
-from pld_nodes.supervisor import INTERRUPTED, RunFailedError
+from pld_nodes.supervisor import RunFailedError
 from tests.pld.recording_stream import record
 
 ROOT = Path(__file__).resolve().parents[2]

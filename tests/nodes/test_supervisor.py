@@ -251,12 +251,12 @@ def test_segments_of_a_living_node_are_locked_by_it(tmp_path: Path) -> None:
         "from pld_nodes.ros import environment; environment.prepare(); import rclpy, time; "
         "rclpy.init(); node = rclpy.create_node('n'); print('up', flush=True); time.sleep(60)"
     )
-    before = set(Path("/dev/shm").glob("fast*_el"))
     living = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     try:
         assert living.stdout is not None
         assert living.stdout.readline() == "up\n"
-        own = set(Path("/dev/shm").glob("fast*_el")) - before
+        held = {file.resolve() for file in Path(f"/proc/{living.pid}/fd").iterdir()}
+        own = {path for path in held if path.match("/dev/shm/fast*_el")}
         assert own
         remove_stale_segments()
         assert all(path.exists() for path in own)

@@ -132,6 +132,7 @@ def test_weights_of_another_task_are_refused_by_name(weights: Path) -> None:
     [
         ({"version": 99}, "version 99"),
         ({"format": "other"}, "format 'other'"),
+        ({"tasks": None}, r"says nothing of \['tasks'\]"),
         ({"sha256": "0" * 64}, "changed after it was written"),
     ],
 )
