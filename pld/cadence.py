@@ -39,11 +39,19 @@ def command_period_ms(applied: Applied) -> Array:
     return period_ms
 
 
+def missed_steps(applied: Applied) -> int:
+    """Control steps between the first and the last executed command that have none of their own."""
+    return (
+        int(applied.step[-1] - applied.step[0]) + 1 - len(applied.step) if len(applied.step) else 0
+    )
+
+
 @dataclass(frozen=True)
 class RunCadence:
     """How a whole run kept its pace: robot time between executed commands of consecutive steps.
 
-    `starved` control steps had no base action of their own, `held` were told to keep the pose.
+    `starved` control steps had no base action of their own, `held` were told to keep the pose,
+    for `missed` ones no command was executed.
     """
 
     run: str
@@ -51,6 +59,7 @@ class RunCadence:
     steps: int
     starved: int
     held: int
+    missed: int
     lost: int
     p50_ms: float
     p99_ms: float
@@ -60,8 +69,8 @@ class RunCadence:
 def run_cadence(run_dir: Path) -> RunCadence:
     """The cadence of a run's closed episodes; RecordingError where no command was executed."""
     episodes = [read_episode(folder) for folder in closed_folders(run_dir)]
-    found = [command_period_ms(applied_commands(e)) for e in episodes]
-    period_ms = np.concatenate([np.zeros(0), *found])
+    applied = [applied_commands(e) for e in episodes]
+    period_ms = np.concatenate([np.zeros(0), *map(command_period_ms, applied)])
     if not period_ms.size:
         raise RecordingError(f"{str(run_dir)!r} holds no two commands in a row; nothing to time")
     figures = [e.verdict.steps for e in episodes]
@@ -72,6 +81,7 @@ def run_cadence(run_dir: Path) -> RunCadence:
         steps=sum(f.steps for f in figures),
         starved=sum(f.starved_steps for f in figures),
         held=sum(f.held_steps for f in figures),
+        missed=sum(map(missed_steps, applied)),
         lost=sum(e.verdict.lost for e in episodes),
         p50_ms=p50,
         p99_ms=p99,

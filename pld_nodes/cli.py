@@ -179,6 +179,7 @@ def bench_kill(
                 Figure(f"{node}: to hold", found.to_hold_ms, "ms", at_most=two_periods_ms),
                 Figure(f"{node}: to standing still", found.to_still_ms, "ms"),
                 Figure(f"{node}: travel", found.travel_mm, "mm"),
+                Figure(f"{node}: robot time watched", found.watched_ms, "ms"),
                 Figure(f"{node}: episode closed as node_lost", float(closed), "", at_least=1),
                 Figure(f"{node}: processes left", found.left_running, "", at_most=0),
             ]

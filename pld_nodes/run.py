@@ -140,9 +140,11 @@ class PreparedRun:
     twin_dir: Path | None
     claim: socket.socket
 
-    def supervisor(self, say: Callable[[str, str], None]) -> Supervisor:
+    def supervisor(
+        self, say: Callable[[str, str], None], kind: type[Supervisor] = Supervisor
+    ) -> Supervisor:
         """The supervisor of this run; `say(name, line)` receives its output."""
-        return Supervisor(self.rows, self.commands, self.run_dir, self.twin_dir, say)
+        return kind(self.rows, self.commands, self.run_dir, self.twin_dir, say)
 
     def finish(self) -> None:
         """After the last process: close what a killed recorder left open, then clean up."""

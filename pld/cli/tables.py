@@ -121,10 +121,20 @@ def usage_table(found: Sequence[ProcessUsage]) -> PlainTable:
 def cadence_table(found: Sequence[RunCadence]) -> PlainTable:
     """The control period of each run, and what its steps came to."""
     table = PlainTable("run", title="period between commands, in robot time")
-    for column in ("episodes", "steps", "starved", "held", "lost", "p50 ms", "p99 ms", "max ms"):
+    for column in (
+        "episodes",
+        "steps",
+        "starved",
+        "held",
+        "missed",
+        "lost",
+        "p50 ms",
+        "p99 ms",
+        "max ms",
+    ):
         table.add_column(column, justify="right")
     for row in found:
-        counts = (row.episodes, row.steps, row.starved, row.held, row.lost)
+        counts = (row.episodes, row.steps, row.starved, row.held, row.missed, row.lost)
         periods = (row.p50_ms, row.p99_ms, row.max_ms)
         table.add_row(row.run, *map(str, counts), *(f"{v:.1f}" for v in periods))
     return table

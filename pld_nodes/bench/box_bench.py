@@ -44,7 +44,7 @@ class Excursions:
         outside = np.maximum(self.outside_mm, 0.0)
         p99, p9999 = (float(v) for v in np.percentile(outside, (99, 99.99)))
         return [
-            Figure("commands", len(outside), ""),
+            Figure("commands", len(outside), "", at_least=1),
             Figure("refused with a hold", self.refused, ""),
             Figure("bounded", self.changed, ""),
             Figure("collisions, after which the scene was laid anew", self.reflexes, ""),
@@ -62,8 +62,8 @@ class Arm(Protocol):
     def reset(self) -> ArmState:
         """Home, the scene laid anew."""
 
-    def step(self, command: Command) -> ArmState | None:
-        """One control step; None where the arm stopped by itself, on a collision."""
+    def step(self, command: Command) -> tuple[ArmState, bool]:
+        """One control step, and whether the arm stopped by itself in it, on a collision."""
 
 
 class LockstepArm:
@@ -78,11 +78,11 @@ class LockstepArm:
         seed, self._seed = self._seed, None
         return self._twin.reset(seed)
 
-    def step(self, command: Command) -> ArmState | None:
-        """One control step; None where a real arm would have stopped."""
+    def step(self, command: Command) -> tuple[ArmState, bool]:
+        """One control step, and whether a real arm would have stopped in it."""
         self._twin.apply(command)
         arm = self._twin.wait_step()
-        return None if _collided(arm) else arm
+        return arm, _collided(arm)
 
 
 @contextmanager
@@ -107,18 +107,15 @@ def measure(
         command = filter_choice(choice, arm, limits, spec)
         found.refused += int(command.hold)
         found.changed += int(bool(command.reasons) and not command.hold)
-        after = robot.step(command)
-        if after is None:
-            found.reflexes += 1
-            arm = robot.reset()
-            continue
-        arm = after
+        arm, collided = robot.step(command)
         outside_m = np.maximum(low - arm.O_T_EE.p_m, arm.O_T_EE.p_m - high).max()
         found.outside_mm.append(float(outside_m) * 1e3)
         room = np.minimum(arm.q_rad - joints[0], joints[1] - arm.q_rad).min()
         found.nearest_joint_limit_rad = min(found.nearest_joint_limit_rad, float(room))
-        if "left_workspace" in command.reasons:
-            found.left += 1
+        left = "left_workspace" in command.reasons and not collided
+        found.reflexes += int(collided)
+        found.left += int(left)
+        if collided or left:
             arm = robot.reset()
     return found
 

@@ -44,11 +44,11 @@ class FciArm:
         self.scene.call("reset", task="cube_pickup", seed=self.seed)
         return self.driver.wait_step()
 
-    def step(self, command: Command) -> ArmState | None:
-        """One control step; None after a reflex."""
+    def step(self, command: Command) -> tuple[ArmState, bool]:
+        """One control step, and whether a reflex stopped the arm in it."""
         self.driver.apply(command)
         state = self.driver.wait_step()
-        return None if state.control_mode is ControlMode.FAULT else state
+        return state, state.control_mode is ControlMode.FAULT
 
 
 @contextmanager

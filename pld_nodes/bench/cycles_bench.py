@@ -8,6 +8,7 @@ not grow.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -47,9 +48,9 @@ class Cycles:
     def figures(self) -> list[Figure]:
         """The rows of the table."""
         half = len(self.segments) // 2
-        early, late = self.segments[:half] or [0], self.segments[half:] or [0]
-        growth = float(np.median(late) - np.median(early)) if half else 0.0
-        slowest = max(self.down_s, default=0.0)
+        early, late = self.segments[:half], self.segments[half:]
+        growth = float(np.median(late) - np.median(early)) if half else math.nan
+        typical = float(np.median(self.down_s)) if self.down_s else math.nan
         return [
             Figure("cycles", self.finished + self.interrupted, "", at_least=1),
             Figure("run to the end of an episode", self.finished, ""),
@@ -59,8 +60,8 @@ class Cycles:
             Figure("processes left", self.processes_left, "", at_most=0),
             Figure("ports left", self.ports_left, "", at_most=0),
             Figure("growth of shared-memory files, half to half", growth, "", at_most=2),
-            Figure("interrupt to all gone, median", float(np.median(self.down_s or [0.0])), "s"),
-            Figure("interrupt to all gone, max", slowest, "s"),
+            Figure("interrupt to all gone, median", typical, "s"),
+            Figure("interrupt to all gone, max", max(self.down_s, default=math.nan), "s"),
         ]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pld import cadence
+from pld.errors import INTERRUPTED, RecordingError
 from pld.recording.reader import Episode, read_episode
 from pld.run_folder import episode_folders
 from pld.run_usage import ProcessUsage, run_usage
@@ -24,7 +25,10 @@ Say = Callable[[str, str], None]
 
 
 def measure(rate_hz: float, seconds: float, robot_ip: str, say: Say) -> list[Figure]:
-    """Run episodes of at most a minute of robot time that only move, and read their bags."""
+    """Run episodes of at most a minute of robot time that only move, and read their bags.
+
+    Raises RecordingError where these hold nothing to measure.
+    """
     count = math.ceil(seconds / LONGEST_EPISODE_S)
     with tempfile.TemporaryDirectory(prefix="pld-bench-") as folder:
         arguments = [
@@ -35,7 +39,9 @@ def measure(rate_hz: float, seconds: float, robot_ip: str, say: Say) -> list[Fig
             f"output_dir:={folder}",
             f"robot_ip:={robot_ip}",
         ]
-        _, run_dir = execute(parse_arguments(Deployment.SIM, arguments), Deployment.SIM, say)
+        code, run_dir = execute(parse_arguments(Deployment.SIM, arguments), Deployment.SIM, say)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
         episodes = [read_episode(path) for path in episode_folders(run_dir)]
         return figures(episodes, run_usage(run_dir), rate_hz, seconds)
 
@@ -51,12 +57,14 @@ def figures(
     latency = np.concatenate([cadence.camera_to_command_ms(e, a) for e, a in pairs])
     chain = np.concatenate([cadence.state_to_command_wall_ms(e) for e in episodes])
     lag_ms, rms_mm = cadence.tracking(episodes[0])
+    missed = sum(cadence.missed_steps(a) for a in applied)
     span = sum(e.arm_states[-1].t_ns - e.arm_states[0].t_ns for e in episodes)
     wall = sum(e.arm_states[-1].log_time_ns - e.arm_states[0].log_time_ns for e in episodes)
     errors = sum(len(a.value.errors) for e in episodes for a in e.arm_states)
     return [
         Figure("robot time", span / 1e9, "s", at_least=0.95 * seconds),
         *_spread("command period", period, 55.0 if fast else None),
+        Figure("control steps without a command of their own", missed, "", at_most=0),
         *_spread("camera to command", latency, 60.0 if fast else None),
         *_spread("state to command on the wall clock", chain, None),
         Figure("tracking lag", lag_ms, "ms"),
@@ -70,6 +78,8 @@ def figures(
 
 def _spread(name: str, values: Array, p99_at_most: float | None) -> list[Figure]:
     """Median, 99th percentile and maximum of milliseconds."""
+    if not len(values):
+        raise RecordingError(f"{name}: the run holds nothing to measure it by")
     p50, p99, largest = (float(v) for v in np.percentile(values, (50, 99, 100)))
     return [
         Figure(f"{name} p50", p50, "ms"),

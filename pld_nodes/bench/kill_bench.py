@@ -1,8 +1,8 @@
 """`pld bench kill`: SIGKILL each node while the arm moves, and see that the arm holds.
 
 Time to hold is robot time from the kill to the moment at which the driver says that it began to
-hold; for the driver itself, to standing still. Standing still (for good within 1 mm of the final
-place) and travel come from the simulator's own truth.
+hold; for the driver itself, to standing still. Standing still (slower than 1 cm/s, for good) and
+travel come from the simulator's own truth, as long as that was watched.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import psutil
 
 from pld.errors import ConfigError, PldError
 from pld.run_folder import verdicts
 from pld.share import share_path
 from pld.twin.link import LINK_NAME, TwinLink
-from pld.types import Array
 from pld_nodes import graph
 from pld_nodes.bench.arm_watcher import ArmWatcher
 from pld_nodes.bench.graph_bench import Say
-from pld_nodes.bench.truth_path import ee_positions
+from pld_nodes.bench.lingering import LingeringSupervisor
+from pld_nodes.bench.truth_path import BEFORE_NS, TruthPath, still_ns, travel_mm
 from pld_nodes.graph import Deployment
 from pld_nodes.parameters import RunParameters, parse_arguments
 from pld_nodes.run import prepare
@@ -34,8 +33,8 @@ from pld_nodes.supervisor import RunFailedError, Supervisor
 
 SHIPPED = "launch/demo/peg_insertion"
 SHIPPED_RATE_HZ = 10.0
-STILL_M = 0.001
 WATCH_S = 8.0
+FOR_GOOD_NS = 2**62
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class KillResult:
     to_hold_ms: float
     to_still_ms: float
     travel_mm: float
+    watched_ms: float
     termination_reason: str
     left_running: int
 
@@ -101,7 +101,7 @@ def kill_while_moving(node: str, rate_hz: float, robot_ip: str, say: Say) -> Kil
 def _trial(node: str, parameters: RunParameters, watcher: ArmWatcher, say: Say) -> KillResult:
     run = prepare(parameters, Deployment.SIM)
     assert run.twin_dir is not None
-    supervisor = run.supervisor(say)
+    supervisor = run.supervisor(say, LingeringSupervisor)
     killer = Killer(node, supervisor, watcher, run.twin_dir, parameters.task)
     killer.start()
     try:
@@ -127,49 +127,53 @@ class Killer(threading.Thread):
         self._twin_dir, self._task = twin_dir, task
         self.killed_ns = 0
         self.pids: list[int] = []
-        self._path: list[tuple[int, Array]] = []
+        self._truth: TruthPath | None = None
 
     def run(self) -> None:
-        """Kill, then sample positions until the twin is gone."""
-        deadline = time.monotonic() + 90.0
+        """Kill amid a motion, then follow the arm until the twin is gone."""
+        if not self._moves(within_s=90.0):
+            return
+        with TruthPath(TwinLink(self._twin_dir / LINK_NAME), self._task) as truth:
+            time.sleep(0.5)
+            if not self._moves(within_s=30.0):
+                return
+            self._truth = truth
+            children = list(self._supervisor.children)
+            self.pids = [child.popen.pid for child in children]
+            victim = next(child for child in children if child.name == self._node)
+            self.killed_ns = truth.t_ns
+            os.kill(victim.popen.pid, signal.SIGKILL)
+            deadline = time.monotonic() + WATCH_S
+            while time.monotonic() < deadline and self._supervisor.children:
+                time.sleep(0.01)
+
+    def _moves(self, within_s: float) -> bool:
+        """Wait until the arm executes commands at more than 5 cm/s; False when the run is over."""
+        deadline = time.monotonic() + within_s
         while not self._watcher.moving() or not self._watcher.states[-1].applied_ns:
             if time.monotonic() > deadline or self._supervisor.stop_requested:
-                return
+                return False
             time.sleep(0.002)
-        time.sleep(0.5)
-        link = TwinLink(self._twin_dir / LINK_NAME)
-        children = list(self._supervisor.children)
-        self.pids = [child.popen.pid for child in children]
-        victim = next(child for child in children if child.name == self._node)
-        self.killed_ns = link.t_ns
-        os.kill(victim.popen.pid, signal.SIGKILL)
-        self._follow(link)
-
-    def _follow(self, link: TwinLink) -> None:
-        deadline, last = time.monotonic() + WATCH_S, 0
-        while time.monotonic() < deadline and self._supervisor.children:
-            truth = link.read()
-            if truth is not None and truth.t_ns != last:
-                last = truth.t_ns
-                self._path.append((truth.t_ns, truth.qpos))
-            time.sleep(0.001)
+        return True
 
     def result(self, reason: str, left: int) -> KillResult:
         """The figures; NaN where nothing was seen."""
-        if not self._path:
+        if self._truth is None:
             raise PldError(f"{self._node}: the arm never moved, so nothing could be measured")
-        places = ee_positions([qpos for _, qpos in self._path], self._task)
-        away = np.linalg.norm(places - places[-1], axis=1) > STILL_M
-        still_ns = max((t for (t, _), far in zip(self._path, away, strict=True) if far), default=0)
-        still_ns = max(still_ns, self.killed_ns)
+        times, places = self._truth.places(self.killed_ns, FOR_GOOD_NS)
+        rests_ns = still_ns(*self._truth.places(self.killed_ns - BEFORE_NS, FOR_GOOD_NS))
         held = [s.held_ns for s in self._watcher.states if s.held_ns >= self.killed_ns]
-        hold_ns = min(held) if held else (still_ns if self._node == "franka_node" else None)
-        travel = float(np.linalg.norm(places - places[0], axis=1).max())
+        hold_ns = rests_ns if self._node == "franka_node" else min(held, default=None)
         return KillResult(
             self._node,
-            float("nan") if hold_ns is None else (hold_ns - self.killed_ns) / 1e6,
-            (still_ns - self.killed_ns) / 1e6,
-            travel * 1e3,
+            self._ms_after(hold_ns),
+            self._ms_after(rests_ns),
+            travel_mm(places),
+            self._ms_after(int(times[-1]) if len(times) else None),
             reason,
             left,
         )
+
+    def _ms_after(self, t_ns: int | None) -> float:
+        """Robot time from the kill to `t_ns` [ms]; NaN for None."""
+        return float("nan") if t_ns is None else max(t_ns - self.killed_ns, 0) / 1e6

@@ -116,7 +116,8 @@ def _observe(watcher: ArmWatcher, findings: Findings) -> None:
     findings.names = first.errors
     findings.force_n = max(float(np.linalg.norm(s.O_F_ext_hat_K[:3])) for s in watcher.states)
     seen["it is a cartesian_reflex"] = "cartesian_reflex" in first.errors
-    _until(lambda: watcher.states[-1].t_ns > first.t_ns + 1_000_000_000)
+    if not _until(lambda: watcher.states[-1].t_ns > first.t_ns + 1_000_000_000):
+        return
     last = watcher.states[-1]
     findings.moved_mm = float(np.linalg.norm(last.O_T_EE.p_m - first.O_T_EE.p_m)) * 1e3
     seen["still latched after 1 s"] = bool(last.errors)

@@ -27,8 +27,9 @@ from pld_nodes.bench.fault_acts import Field
 from pld_nodes.bench.fault_sign import Sign
 from pld_nodes.bench.fault_watcher import FaultWatcher
 from pld_nodes.bench.graph_bench import Say
+from pld_nodes.bench.lingering import LingeringSupervisor
 from pld_nodes.bench.safety_faults import Fault
-from pld_nodes.bench.truth_path import TruthPath, still_ns, travel_mm
+from pld_nodes.bench.truth_path import BEFORE_NS, TruthPath, still_ns, travel_mm
 from pld_nodes.graph import Deployment
 from pld_nodes.parameters import parse_arguments
 from pld_nodes.run import PreparedRun, prepare
@@ -84,7 +85,7 @@ class Session:
             watcher = FaultWatcher(parameters.namespace)
             watcher.listen()
             run = prepare(parameters, Deployment.SIM)
-            supervisor = run.supervisor(self._pass_on)
+            supervisor = run.supervisor(self._pass_on, LingeringSupervisor)
             script = threading.Thread(target=self._play, args=(watcher, run, supervisor))
             script.start()
             try:
@@ -209,14 +210,17 @@ class Session:
         sign = replace(sign, start_ns=start_ns)
         end_ns = start_ns + round(fault.window_s * 1e9)
         self._until(lambda: truth.t_ns >= end_ns, fault.wall_s)
-        times, places = truth.places(start_ns, min(end_ns, truth.t_ns))
+        end_ns = min(end_ns, truth.t_ns)
+        _, places = truth.places(start_ns, end_ns)
         if not fault.ends_run:
             fault.undo(field_)
             if not sign.began_in_motion():
                 return None
         self._until(sign.is_seen, 0.0 if fault.ends_run else SIGN_S)
-        held_ns = still_ns(times, places) if fault.stands_still else sign.held_ns()
-        to_hold = float("nan") if held_ns is None else max(held_ns - start_ns, 0) / 1e6
+        rests_ns = still_ns(*truth.places(start_ns - BEFORE_NS, end_ns))
+        held_ns = rests_ns if fault.stands_still else sign.held_ns()
+        told = held_ns is not None and sign.began_in_motion()
+        to_hold = max(held_ns - start_ns, 0) / 1e6 if told else float("nan")
         travel = self._travel_mm(fault, places)
         quiet_s = (start_ns - began_ns) / 1e9
         moved_on = sign.moved_on(end_ns) if fault.is_final else 0

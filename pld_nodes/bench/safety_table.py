@@ -20,7 +20,7 @@ from pld.errors import ConfigError
 from pld.files import read_json
 from pld_nodes.bench.aims import arguments_without_json, machine
 from pld_nodes.bench.safety_faults import Fault
-from pld_nodes.bench.safety_session import Trial
+from pld_nodes.bench.safety_session import NORMAL, Trial
 
 BEGIN, END = "<!-- pld bench safety: begin -->", "<!-- pld bench safety: end -->"
 COLUMNS = (
@@ -80,11 +80,10 @@ def hold_bar_ms(rate_hz: float) -> float:
 
 
 def rows(faults: Sequence[Fault], trials: Sequence[Trial], rate_hz: float) -> list[Row]:
-    """One row per fault that was tried, in the order of the table of faults."""
+    """One row per fault, in the order of the table of faults; what was not tried meets no bar."""
     return [
         _row(fault, [t for t in trials if t.fault == fault.name], hold_bar_ms(rate_hz))
         for fault in faults
-        if any(t.fault == fault.name for t in trials)
     ]
 
 
@@ -96,9 +95,9 @@ def _row(fault: Fault, trials: list[Trial], bar_ms: float) -> Row:
     quiet_s = sum(t.quiet_s for t in trials)
     if fault.moves:
         wanted = detected == len(trials) if fault.causes else quiet_s >= WATCHED * fault.window_s
-        met = len(times) == 0 and wanted
+        met = len(times) == 0 and len(trials) > 0 and wanted
     else:
-        met = detected == len(times) == len(trials) and float(times.max()) <= bar_ms
+        met = 0 < len(trials) == detected == len(times) and float(times.max()) <= bar_ms
     moved_on = sum(t.moved_on for t in trials)
     return Row(
         fault.name,
@@ -121,6 +120,14 @@ def show(found: Sequence[Row], console: Console) -> None:
     for row in found:
         table.add_row(*(cell.replace("*", "") for cell in row.cells()))
     console.print(table)
+
+
+def all_tried(found: Sequence[Row], trials: int, console: Console) -> bool:
+    """Whether each fault was injected `trials` times; those that were not are printed."""
+    lacking = [row for row in found if row.trials < (1 if row.fault == NORMAL else trials)]
+    for row in lacking:
+        console.print(f"{row.fault}: {row.trials} trials of {trials} came about", markup=False)
+    return not lacking
 
 
 def save(found: Sequence[Row], path: Path) -> None:

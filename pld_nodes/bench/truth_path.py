@@ -14,14 +14,16 @@ from pld.types import Array
 
 KEPT = 20_000
 PAUSE_S = 0.002
-STILL_M = 0.001
+STILL_M_S = 0.01
+BEFORE_NS = 100_000_000
+"""Who asks whether the arm came to rest, looks from this long before, when it moved."""
 
 
 class TruthPath:
     """Samples the twin's page in a thread of its own; the last 20,000 samples stay."""
 
-    def __init__(self, link: TwinLink) -> None:
-        self._link = link
+    def __init__(self, link: TwinLink, task: str = "cube_pickup") -> None:
+        self._link, self._task = link, task
         self._samples: deque[tuple[int, Array]] = deque(maxlen=KEPT)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True, name="truth")
@@ -43,7 +45,7 @@ class TruthPath:
         """Robot times (N,) [ns] and positions (N, 3) [m] of EE in O between two robot times."""
         chosen = [s for s in list(self._samples) if from_ns <= s[0] <= until_ns]
         times = np.array([t for t, _ in chosen], dtype=np.int64)
-        return times, ee_positions([qpos for _, qpos in chosen])
+        return times, ee_positions([qpos for _, qpos in chosen], self._task)
 
     def _follow(self) -> None:
         last = 0
@@ -62,14 +64,17 @@ def travel_mm(places: Array) -> float:
 
 
 def still_ns(times_ns: Array, places: Array) -> int | None:
-    """Robot time [ns] from which on the arm stays within 1 mm of its last place."""
-    if not len(places):
+    """Robot time [ns] from which on the arm is slower than 1 cm/s.
+
+    None where that cannot be said: it never moved, or it still does at the last of `places`.
+    """
+    fast = np.linalg.norm(np.diff(places, axis=0), axis=1) > STILL_M_S * np.diff(times_ns) / 1e9
+    if not fast.any() or fast[-1]:
         return None
-    away = np.linalg.norm(places - places[-1], axis=1) > STILL_M
-    return int(times_ns[away][-1]) if away.any() else int(times_ns[0])
+    return int(times_ns[1:][fast][-1])
 
 
-def ee_positions(configurations: list[Array], task: str = "cube_pickup") -> Array:
+def ee_positions(configurations: list[Array], task: str) -> Array:
     """Positions (N, 3) [m] of EE in O for generalised positions of the twin in `task`."""
     import mujoco
 

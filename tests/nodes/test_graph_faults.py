@@ -47,6 +47,7 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
 def test_the_arm_holds_when_a_node_is_killed_and_the_episode_says_so(node: str) -> None:
     found = kill_while_moving(node, 20.0, "127.0.0.74", say)
     assert found.to_hold_ms <= 100.0
+    assert 0.0 < found.to_still_ms <= found.watched_ms
     assert found.travel_mm < 40.0
     assert found.termination_reason == f"node_lost:{node}"
     assert found.left_running == 0

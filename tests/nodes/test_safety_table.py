@@ -44,6 +44,7 @@ def test_every_fault_has_a_name_of_its_own() -> None:
         ([trial(20.0), trial(NAN)], False),
         ([trial(20.0, detected=False)], False),
         ([trial(20.0, false_stops=1)], False),
+        ([], False),
     ],
 )
 def test_the_bar_is_every_trial_noticed_and_held_in_time(trials: list[Trial], met: bool) -> None:
@@ -95,6 +96,7 @@ def test_false_stops_say_their_causes() -> None:
 def test_motion_that_should_go_on_must_not_hold() -> None:
     assert safety_table.rows([fault(moves=True)], [trial(NAN)], 20.0)[0].met
     assert not safety_table.rows([fault(moves=True)], [trial(30.0)], 20.0)[0].met
+    assert not safety_table.rows([fault(moves=True)], [], 20.0)[0].met
     named = fault(moves=True, causes=("workspace",))
     assert safety_table.rows([named], [trial(NAN)], 20.0)[0].cells()[-1] == "yes"
     assert not safety_table.rows([named], [trial(NAN, detected=False)], 20.0)[0].met
@@ -162,12 +164,14 @@ def test_the_page_is_rewritten_between_its_marks_only(tmp_path: Path) -> None:
 
 
 def test_standing_still_and_travel_are_read_from_the_path() -> None:
-    times = np.arange(5) * 10
-    places = np.zeros((5, 3))
-    places[:, 0] = [0.0, 0.010, 0.006, 0.0055, 0.005]
+    times = np.arange(6) * 10_000_000
+    places = np.zeros((6, 3))
+    places[:, 0] = [0.0, 0.010, 0.006, 0.0058, 0.00575, 0.0057]
     assert travel_mm(places) == pytest.approx(10.0)
-    assert still_ns(times, places) == 10
-    assert still_ns(times[:0], places[:0]) is None
+    assert still_ns(times, places) == 30_000_000
+    for cut in (0, 1, 4):
+        assert still_ns(times[:cut], places[:cut]) is None, "it still moves where the path ends"
+    assert still_ns(times, np.zeros((6, 3))) is None, "it never moved"
 
 
 def test_who_fell_silent_is_read_from_the_safety_nodes_log(tmp_path) -> None:
