@@ -16,8 +16,8 @@ from pld.files import read_json
 from pld.recording.run_files import (
     CHECKPOINTS_NAME,
     PARAMETERS_NAME,
+    file_digest,
     read_kept,
-    weights_digest,
 )
 from pld.residual.actor import load_actor
 from pld.run_folder import policys_episodes
@@ -100,7 +100,7 @@ def policy_of_run(run_dir: Path) -> str:
     given = {name: str(parameters.get(name, "")) for name in ("policy", "specialist")}
     weights = {name: Path(path) for name, path in given.items() if path}
     ran = read_kept(run_dir / CHECKPOINTS_NAME)
-    same = (p.is_file() and ran.get(name) == weights_digest(p) for name, p in weights.items())
+    same = (p.is_file() and ran.get(name) == file_digest(p) for name, p in weights.items())
     if "policy" not in weights or not all(same):
         return ""
     if "specialist" in weights:

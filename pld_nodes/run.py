@@ -24,8 +24,8 @@ from pld.recording.run_files import (
     CHECKPOINTS_NAME,
     PARAMETERS_NAME,
     TERMINATION_NAME,
+    file_digest,
     termination_reason,
-    weights_digest,
 )
 from pld.robots.franka import FrankaConfig
 from pld.robots.reach import ROBOT_PORT, probe
@@ -47,6 +47,7 @@ from pld_nodes.supervisor import Supervisor
 from pld_nodes.usage import UsageSampler
 
 WEIGHTS_PARAMETERS = ("policy", "specialist", "detector")
+SETTINGS_PARAMETERS = ("limits", "arm_config")
 FCI_PORTS = (ROBOT_PORT, 1338)
 
 
@@ -164,16 +165,16 @@ def prepare(parameters: RunParameters, deployment: Deployment) -> PreparedRun:
     check_before_start(parameters, deployment)
     claim = claimed(parameters.namespace)
     run_dir = Path(parameters.output_dir).resolve() / parameters.run
-    weights = weights_in_use(parameters)
+    files = files_in_use(parameters)
     if parameters.resume:
-        refuse_other_weights(run_dir, weights)
+        refuse_other_files(run_dir, files)
         make_ready(run_dir, parameters.episodes)
     else:
         refuse_used(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     kept = dataclasses.asdict(dataclasses.replace(parameters, resume=""))
     write_json_atomically(run_dir / PARAMETERS_NAME, {"deployment": deployment.value, **kept})
-    write_json_atomically(run_dir / CHECKPOINTS_NAME, weights)
+    write_json_atomically(run_dir / CHECKPOINTS_NAME, files)
     twin_dir = _make_twin_dir() if deployment is Deployment.SIM else None
     rows = graph.processes(deployment, parameters.given)
     commands = {
@@ -196,18 +197,26 @@ def refuse_used(run_dir: Path) -> None:
         raise ConfigError(f"run: {where} and is no run of the graph; choose another name")
 
 
-def weights_in_use(parameters: RunParameters) -> dict[str, str]:
-    """SHA-256 of each weights file that the run begins with, by the parameter that names it."""
+def files_in_use(parameters: RunParameters) -> dict[str, str]:
+    """SHA-256 of the files that the run begins with, by the parameter that names each.
+
+    Those of weights, of the safety limits and of the driver's settings.
+    """
     named = {name: Path(getattr(parameters, name)) for name in WEIGHTS_PARAMETERS}
-    return {name: weights_digest(path) for name, path in named.items() if path.is_file()}
+    named |= {name: Path(resolve(getattr(parameters, name))) for name in SETTINGS_PARAMETERS}
+    return {name: file_digest(path) for name, path in named.items() if path.is_file()}
 
 
-def refuse_other_weights(run_dir: Path, weights: dict[str, str]) -> None:
-    """A run's rates are of one policy: ConfigError where a weights file was changed since."""
+def refuse_other_files(run_dir: Path, files: dict[str, str]) -> None:
+    """A run is of one policy within one set of limits: ConfigError where a file changed since.
+
+    Runs of older versions do not say which limits and driver settings they began with.
+    """
     path = run_dir / CHECKPOINTS_NAME
-    began: dict[str, str] = read_json(path) if path.exists() else weights
-    for name, digest in weights.items():
-        if began.get(name) != digest:
+    began: dict[str, str] = read_json(path) if path.exists() else files
+    for name, digest in files.items():
+        unsaid = name in SETTINGS_PARAMETERS and name not in began
+        if began.get(name) != digest and not unsaid:
             raise ConfigError(
                 f"{name}: its file is not the one that the run in {str(run_dir)!r} began with; "
                 "bring that back, or start a new run"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ from pld.errors import ConfigError
 if TYPE_CHECKING:
     from pld.flywheel.config import FlywheelConfig
     from pld.flywheel.turning import Flywheel
+    from pld.flywheel.world import World
 
 app = typer.Typer(help="Probe, Learn, Distill in the lockstep twin.", no_args_is_help=True)
 
@@ -83,9 +85,18 @@ def opened(
     meter = RichMeter()
     try:
         with sole_user(folder), meter:
-            yield Flywheel(folder, config, lambda name: TwinWorld(name, config.rate_hz), meter)
+            worlds = partial(_world, folder, config.rate_hz)
+            yield Flywheel(folder, config, worlds, meter)
     except KeyboardInterrupt as error:
         raise interrupted(meter.console) from error
+
+
+def _world(folder: Path, rate_hz: float, task: str) -> World:
+    """The twin as the run in `folder` was begun with it."""
+    from pld.flywheel.kept import kept_limits
+    from pld.flywheel.twin_world import TwinWorld
+
+    return TwinWorld(task, rate_hz, kept_limits(folder))
 
 
 def _config_of(folder: Path, begins: bool, task: str | None, **changes: object) -> FlywheelConfig:

@@ -7,11 +7,14 @@ from typing import Any
 
 from pld.base_policy.builtin_checkpoint import load_checkpoint
 from pld.errors import ConfigError
-from pld.files import read_json, write_json_atomically
+from pld.files import read_json, write_bytes_atomically, write_json_atomically
 from pld.flywheel.config import FlywheelConfig
 from pld.flywheel.stages import POLICY_FILE
+from pld.flywheel.twin_world import LIMITS_FILE
+from pld.safety.limits import SafetyLimits, load_limits
 
 CONFIG_FILE = "config.json"
+LIMITS_COPY = "limits.yaml"
 KEPT = (
     "tasks",
     "seed",
@@ -23,6 +26,18 @@ KEPT = (
     "demonstrated_in",
 )
 FIXED = ("tasks", "seed", "rate_hz", "demonstrated_in")
+
+
+def kept_limits(folder: Path) -> SafetyLimits:
+    """The safety limits that the run in `folder` was begun with, from its own copy of them.
+
+    Policies that acted within other limits are not comparable. Of a new run, and of one from before
+    runs kept a copy, they are those of the package as they are now.
+    """
+    own = folder / LIMITS_COPY
+    if not own.exists():
+        write_bytes_atomically(own, LIMITS_FILE.read_bytes())
+    return load_limits(own)
 
 
 def kept_settings(folder: Path) -> dict[str, Any]:

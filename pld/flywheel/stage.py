@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from pld.flywheel.names import command_for
 
 DONE = "done.json"
 BEGUN = "begun.json"
+REPLACED = ".replaced"
 
 
 class Meter(Protocol):
@@ -90,17 +92,21 @@ def run_stage(
 
     `work` gets the stage's folder, may find files of a killed attempt there, and returns its
     figures. A stage whose settings or upstream files changed starts from an empty folder; where
-    only settings named in `amount` did, with what it made before. Raises ConfigError where an
-    upstream file is missing, with the command that makes it.
+    only settings named in `amount` did, with what it made before. What a finished stage had made is
+    moved to `.replaced` in the run's folder first. Raises ConfigError where an upstream file is
+    missing or its stage was not finished, with the command that makes it.
     """
     folder = run / name
-    if absent := [path for path in upstream if not path.exists()]:
-        raise missing(run, str(absent[0].relative_to(run)))
+    for path in upstream:
+        if not path.exists():
+            raise missing(run, str(path.relative_to(run)))
+        if maker := _unfinished(path):
+            raise unfinished(run, str(maker.relative_to(run)))
     made_of = {str(p.relative_to(run)): _hash(p) for p in upstream}
     inputs, kind = (fingerprint([s, made_of]) for s in (settings | (amount or {}), settings))
     if record := _finished(folder, inputs):
         return StageRecord(name, record["figures"], record["cpu_s"], skipped=True)
-    _begin(folder, inputs, kind)
+    _begin(run, name, inputs, kind)
     spent = float(read_json(folder / BEGUN)["cpu_s"])
     start = meter.cpu_s()
     try:
@@ -134,7 +140,8 @@ def current_stages(run: Path) -> list[Path]:
                 return False
         return True
 
-    finished = sorted(run.glob(f"**/{DONE}"), key=lambda p: p.stat().st_mtime)
+    found = [p for p in run.glob(f"**/{DONE}") if p.relative_to(run).parts[0] != REPLACED]
+    finished = sorted(found, key=lambda p: p.stat().st_mtime)
     return [path.parent for path in finished if is_current(path.parent)]
 
 
@@ -154,14 +161,31 @@ def _finished(folder: Path, inputs: str) -> dict[str, Any] | None:
     return record
 
 
-def _begin(folder: Path, inputs: str, kind: str) -> None:
+def _begin(run: Path, name: str, inputs: str, kind: str) -> None:
+    folder = run / name
     begun = read_json(folder / BEGUN) if (folder / BEGUN).exists() else {}
     if begun.get("inputs") == inputs or begun.get("kind") == kind:
         (folder / DONE).unlink(missing_ok=True)
         return
-    if folder.exists():
+    if (folder / DONE).exists():
+        _set_aside(run, name)
+    elif folder.exists():
         shutil.rmtree(folder)
     write_json_atomically(folder / BEGUN, {"inputs": inputs, "kind": kind, "cpu_s": 0.0})
+
+
+def _set_aside(run: Path, name: str) -> None:
+    """Keep what a finished stage made, as `.replaced/STAGE-N`: it took minutes to hours."""
+    kept, flat = run / REPLACED, name.replace("/", "-")
+    kept.mkdir(exist_ok=True)
+    number = next(n for n in count(1) if not (kept / f"{flat}-{n}").exists())
+    (run / name).rename(kept / f"{flat}-{number}")
+
+
+def _unfinished(path: Path) -> Path | None:
+    """The folder of the stage that makes `path`, where it was begun and not finished."""
+    makers = [p for p in (path, path.parent) if (p / BEGUN).exists()]
+    return next((p for p in makers if not (p / DONE).exists()), None)
 
 
 def _outputs(folder: Path) -> list[Path]:
@@ -172,6 +196,13 @@ def _outputs(folder: Path) -> list[Path]:
         if path.is_file() and not hidden and path.name not in (DONE, BEGUN):
             kept.append(path)
     return kept
+
+
+def unfinished(run: Path, name: str) -> ConfigError:
+    """What to say where the stage `name` of `run` was begun and not finished."""
+    return ConfigError(
+        f"{str(run / name)!r} is not finished; `{command_for(name)} --run {run}` goes on with it"
+    )
 
 
 def missing(run: Path, name: str) -> ConfigError:

@@ -51,8 +51,8 @@ def write_summary(wheel: Flywheel, json_file: Path | None) -> dict[str, Any]:
     current = current_stages(run)
     evaluations = evaluations_of(current)
     trained = trained_seeds(run, config.seed)
-    for evaluation in evaluations:
-        refuse_overlap(trained, (e.seed for e in evaluation.episodes))
+    evaluated = {e.seed for evaluation in evaluations for e in evaluation.episodes}
+    refuse_overlap(trained, evaluated)
     summary: dict[str, Any] = {
         "schema": SCHEMA,
         "tasks": list(config.tasks),
@@ -63,7 +63,7 @@ def write_summary(wheel: Flywheel, json_file: Path | None) -> dict[str, Any]:
         "comparisons": _comparisons(evaluations, f"distilled-{config.rounds}"),
         "stages": [_stage(run, folder) for folder in current],
         "training_seeds": len(trained),
-        "seeds_disjoint": True,
+        "seeds_disjoint": trained.isdisjoint(evaluated),
         "report": REPORT_FILE,
     }
     write_report(run / REPORT_FILE, _report(run, summary, evaluations, curves_of(current)))

@@ -25,8 +25,8 @@ PACKAGES = ("pld_nodes", "mcap", "franky-control", "pyrealsense2", "mujoco", "to
 def describe_run(run_dir: Path, namespace: str, deployment: str, ros_distro: str) -> RunDescription:
     """The run as its folder describes it now; a missing file is an empty one.
 
-    `parameters.json` holds the run's parameters, `checkpoints.json` the SHA-256 of each weight
-    file in use, by name; it may change between episodes.
+    `parameters.json` holds the run's parameters, `checkpoints.json` the SHA-256 of the files in
+    use, by the parameter's name: weights, safety limits and the driver's settings.
     """
     return RunDescription(
         namespace=namespace.rstrip("/"),
@@ -63,8 +63,8 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def weights_digest(path: Path) -> str:
-    """What `checkpoints.json` says of a weights file."""
+def file_digest(path: Path) -> str:
+    """What `checkpoints.json` says of a file."""
     return f"sha256:{sha256_of(path)}"
 
 

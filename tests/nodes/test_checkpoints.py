@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from pld.files import read_json
 from pld.recording.run_files import describe_run
 from pld.recording.session import RecordingSession, SessionConfig
 from pld.recording.verdict import Verdict, load_verdict
+from pld.share import share_path
 from pld_nodes.graph import Deployment
 from pld_nodes.parameters import parse_arguments
 from pld_nodes.run import prepare
@@ -21,6 +23,12 @@ from tests.pld.recording_stream import NAMESPACE, Stream, settle, topics
 
 def hash_of(path: Path) -> str:
     return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+SETTINGS = {
+    "limits": hash_of(share_path("launch/config/limits_fr3.yaml")),
+    "arm_config": hash_of(share_path("launch/config/arm_twin.yaml")),
+}
 
 
 @pytest.fixture
@@ -54,18 +62,18 @@ def recorded(run_dir: Path) -> Verdict:
 def test_every_weights_file_of_a_run_is_in_its_verdicts(tmp_path: Path, files) -> None:
     words = [f"{name}:={path}" for name, path in files.items()]
     run_dir = prepared(tmp_path, "mode:=probe", "rate_hz:=10", *words)
-    expected = {name: hash_of(path) for name, path in files.items()}
+    expected = {name: hash_of(path) for name, path in files.items()} | SETTINGS
     assert read_json(run_dir / "checkpoints.json") == expected
     assert recorded(run_dir).checkpoints == expected
 
 
 def test_names_of_policies_and_detectors_are_no_weights(tmp_path: Path) -> None:
-    assert read_json(prepared(tmp_path) / "checkpoints.json") == {}
+    assert read_json(prepared(tmp_path) / "checkpoints.json") == SETTINGS
 
 
 def test_a_resumed_run_goes_on_with_the_weights_that_it_began_with(tmp_path: Path, files) -> None:
     run_dir = prepared(tmp_path, f"policy:={files['policy']}", "rate_hz:=10", "episodes:=2")
-    began = {"policy": hash_of(files["policy"])}
+    began = {"policy": hash_of(files["policy"])} | SETTINGS
     words = ["resume:=r", f"output_dir:={tmp_path}", "robot_ip:=127.0.0.75"]
     prepare(parse_arguments(Deployment.SIM, words), Deployment.SIM).clean_up()
     assert read_json(run_dir / "checkpoints.json") == began
@@ -73,3 +81,18 @@ def test_a_resumed_run_goes_on_with_the_weights_that_it_began_with(tmp_path: Pat
     with pytest.raises(ConfigError, match="policy: its file is not the one that the run in"):
         prepare(parse_arguments(Deployment.SIM, words), Deployment.SIM)
     assert read_json(run_dir / "checkpoints.json") == began
+
+
+def test_a_resumed_run_moves_within_the_limits_that_it_began_with(tmp_path: Path) -> None:
+    own = tmp_path / "limits.yaml"
+    own.write_text(share_path("launch/config/limits_fr3.yaml").read_text())
+    run_dir = prepared(tmp_path, f"limits:={own}", "episodes:=2")
+    words = ["resume:=r", f"output_dir:={tmp_path}", "robot_ip:=127.0.0.75"]
+    prepare(parse_arguments(Deployment.SIM, words), Deployment.SIM).clean_up()
+    own.write_text(own.read_text() + "# edited\n")
+    with pytest.raises(ConfigError, match="limits: its file is not the one that the run in"):
+        prepare(parse_arguments(Deployment.SIM, words), Deployment.SIM)
+    began = read_json(run_dir / "checkpoints.json")
+    del began["limits"]
+    (run_dir / "checkpoints.json").write_text(json.dumps(began))
+    prepare(parse_arguments(Deployment.SIM, words), Deployment.SIM).clean_up()

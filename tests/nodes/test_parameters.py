@@ -31,7 +31,7 @@ from pld_nodes.run import (
     check_weights,
     claimed,
     make_ready,
-    refuse_other_weights,
+    refuse_other_files,
     refuse_used,
 )
 from tests.nodes.test_graph_probing import random_base, random_specialist
@@ -217,10 +217,10 @@ def test_what_else_lies_among_the_episodes_is_no_episode(ended_run) -> None:
 
 def test_a_resumed_run_keeps_the_weights_that_it_began_with(tmp_path: Path) -> None:
     (tmp_path / "checkpoints.json").write_text(json.dumps({"policy": "sha256:1"}))
-    refuse_other_weights(tmp_path, {"policy": "sha256:1"})
+    refuse_other_files(tmp_path, {"policy": "sha256:1"})
     for now in ({"policy": "sha256:2"}, {"policy": "sha256:1", "specialist": "sha256:1"}):
         with pytest.raises(ConfigError, match="its file is not the one that the run in"):
-            refuse_other_weights(tmp_path, now)
+            refuse_other_files(tmp_path, now)
 
 
 def test_a_new_run_begins_in_no_used_folder(ended_run: Path, tmp_path: Path) -> None:

@@ -16,18 +16,20 @@ from pld.base_policy.builtin import BuiltinPolicy
 from pld.distill.episodes import corrected_part, episode_path, read_episodes, write_episode
 from pld.distill.sft import SftConfig
 from pld.errors import ConfigError
-from pld.evaluation.seeds import Purpose, purpose_of
+from pld.evaluation.seeds import Purpose, evaluation_seeds, purpose_of
 from pld.files import read_json, write_json_atomically
 from pld.flywheel import controls
 from pld.flywheel.collecting import TooFewSuccessesError, collect_successes
 from pld.flywheel.config import FlywheelConfig, tasks_of
 from pld.flywheel.controls import run_controls
+from pld.flywheel.kept import kept_limits
 from pld.flywheel.names import controls_named
 from pld.flywheel.rolling import Cast, Rolled, Specialist, roll
 from pld.flywheel.stage import SilentMeter, current_stages, run_stage
 from pld.flywheel.stages import distill, load_specialist, probe, steps_to
 from pld.flywheel.summary import counterpart, curves_of, write_summary
 from pld.flywheel.turning import Flywheel
+from pld.flywheel.twin_world import LIMITS_FILE
 from pld.probing.horizon import takeover_of_seed
 from pld.residual.actor import ResidualActor
 from pld.residual.config import ResidualConfig
@@ -157,10 +159,23 @@ def test_every_policy_is_evaluated_on_the_same_fresh_starts(turned: Flywheel) ->
     names = {rate["name"] for rate in summary["rates"]}
     own = {"base", "specialist", "specialist-2", "distilled-1", "distilled-2"}
     assert {n for n in names if not n.startswith("control-")} == own
-    assert summary["seeds_disjoint"]
     compared = {c["first"] for c in summary["comparisons"] if c["region"] == "all"}
     assert {n for n in compared if not n.startswith("control-")} == own - {"distilled-2"}
     assert (turned.folder / summary["report"]).read_text().startswith("<!doctype html>")
+
+
+def test_a_run_that_learned_from_a_start_of_its_evaluations_has_no_summary(
+    turned: Flywheel,
+) -> None:
+    (evaluated, *_) = evaluation_seeds(CONFIG.seed, 1)
+    log = turned.folder / "probing-1" / TASK / "attempts" / f"{evaluated}.json"
+    assert log.parent.is_dir()
+    log.write_text("{}")
+    try:
+        with pytest.raises(ConfigError, match=str(evaluated)):
+            write_summary(turned, None)
+    finally:
+        log.unlink()
 
 
 def test_finished_stages_are_skipped_and_nothing_is_written_again(turned: Flywheel) -> None:
@@ -328,6 +343,39 @@ def test_a_stage_with_other_inputs_starts_from_an_empty_folder(tmp_path: Path) -
     assert not record.skipped
     assert run_stage(tmp_path, "s", {"a": 2}, [], work, SilentMeter()).skipped
     assert read_json(tmp_path / "s" / "done.json")["outputs"].keys() == {"out.json"}
+    assert (tmp_path / ".replaced" / "s-1" / "rest.txt").read_text() == "old"
+    run_stage(tmp_path, "s", {"a": 3}, [], work, SilentMeter())
+    assert len(list((tmp_path / ".replaced").iterdir())) == 2
+    assert [folder.name for folder in current_stages(tmp_path)] == ["s"]
+
+
+def test_nothing_is_made_of_a_stage_that_was_not_finished(tmp_path: Path) -> None:
+    def interrupted(folder: Path) -> dict[str, object]:
+        write_json_atomically(folder / "out.json", {})
+        raise KeyboardInterrupt
+
+    made = tmp_path / "probing-1" / TASK
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(tmp_path, f"probing-1/{TASK}", {}, [], interrupted, SilentMeter())
+    for upstream in (made, made / "out.json"):
+        with pytest.raises(ConfigError, match=r"is not finished; `pld probe --round 1 --run"):
+            run_stage(tmp_path, "distilled-1", {}, [upstream], interrupted, SilentMeter())
+    assert not (tmp_path / "distilled-1").exists()
+
+
+def test_a_run_keeps_the_limits_that_it_was_begun_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "package.yaml"
+    package.write_text(LIMITS_FILE.read_text())
+    monkeypatch.setattr("pld.flywheel.kept.LIMITS_FILE", package)
+    began = kept_limits(tmp_path)
+    package.write_text(
+        package.read_text().replace(f"max_lead_m: {began.max_lead_m}", "max_lead_m: 0.001")
+    )
+    assert kept_limits(tmp_path) == began
+    (tmp_path / "other").mkdir()
+    assert kept_limits(tmp_path / "other") != began
 
 
 def test_a_stage_done_again_to_the_same_bits_leaves_the_later_ones_done(

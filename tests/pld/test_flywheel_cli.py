@@ -29,7 +29,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(CONFIG, tasks=tasks, seed=seed)
 
     monkeypatch.setattr("pld.flywheel.config.FlywheelConfig", config)
-    monkeypatch.setattr("pld.flywheel.twin_world.TwinWorld", lambda name, rate_hz: PointWorld(name))
+    monkeypatch.setattr("pld.flywheel.twin_world.TwinWorld", lambda name, *_: PointWorld(name))
 
 
 def refusal(commands: typer.Typer, *words: str) -> str:

@@ -13,7 +13,7 @@ from pld.errors import ConfigError
 from pld.evaluation.results import EpisodeResult, Evaluation
 from pld.files import write_json_atomically
 from pld.flywheel.rolling import Specialist
-from pld.recording.run_files import CHECKPOINTS_NAME, PARAMETERS_NAME, weights_digest
+from pld.recording.run_files import CHECKPOINTS_NAME, PARAMETERS_NAME, file_digest
 from pld.residual.actor import ResidualActor, load_actor
 from pld.run_evaluation import deployed, policy_of_run
 from tests.nodes.test_graph_probing import random_base, random_specialist
@@ -58,7 +58,7 @@ def test_a_run_of_another_policy_is_no_comparison(tmp_path: Path, monkeypatch) -
     specialist = Specialist(base, random_specialist(actor, base))
     write = write_json_atomically
     write(tmp_path / PARAMETERS_NAME, {"policy": str(weights), "specialist": str(actor)})
-    kept = {"policy": weights_digest(weights), "specialist": weights_digest(actor)}
+    kept = {"policy": file_digest(weights), "specialist": file_digest(actor)}
     write(tmp_path / CHECKPOINTS_NAME, kept)
     assert policy_of_run(tmp_path) == specialist.policy_id
     with pytest.raises(ConfigError, match=f"ran {specialist.policy_id}, and .* is of p"):
