@@ -76,11 +76,16 @@ class HalfGoodBase:
         return np.clip([4.0 * (aim - x), down], -1.0, 1.0)
 
 
-def count(word: str) -> int:
-    """A number of at least 1."""
-    if (number := int(word)) < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+def count(word: str, most: int = 10**9) -> int:
+    """A number from 1 to `most`."""
+    if not 1 <= (number := int(word)) <= most:
+        raise argparse.ArgumentTypeError(f"{number} is not from 1 to {most}")
     return number
+
+
+def fresh_count(word: str) -> int:
+    """How many seeds from 90,000 on: from 100,000 on they are training's."""
+    return count(word, 10_000)
 
 
 def main() -> None:
@@ -89,7 +94,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=count, default=2000, help="decisions to learn from")
-    parser.add_argument("--episodes", type=count, default=100, help="fresh episodes to evaluate on")
+    parser.add_argument(
+        "--episodes", type=fresh_count, default=100, help="fresh episodes to evaluate on"
+    )
     parser.add_argument("--seed", type=int, choices=range(100), default=0, metavar="0-99")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     options = parser.parse_args()

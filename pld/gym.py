@@ -18,7 +18,7 @@ environment's own reward is not used. `actor.save(path)` keeps a trained special
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from pld.residual.config import ResidualConfig
 from pld.residual.episode import Episode, collect_episode
 from pld.residual.export import exported_actor
 from pld.residual.held import HeldResidual
-from pld.residual.trainer import EmptyOfflineBufferError, SpecialistTrainer
+from pld.residual.trainer import EmptyOfflineBufferError, SpecialistTrainer, training_seeds
 from pld.types import Array
 
 __all__ = [
@@ -107,6 +107,10 @@ def task_config(task: GymnasiumTask, **changes: Any) -> ResidualConfig:
     hand's x, y and z. Where one step moves little, as at 10 Hz and
     more, `decision_steps=3, gamma=0.91, n_step=3, tau=0.05` learn faster.
     """
+    known = [field.name for field in fields(ResidualConfig)]
+    for name in changes:
+        if name not in known:
+            raise ConfigError.unknown("setting", name, known)
     settings = {"residual_scale": (0.5,), **EVERY_STEP, **changes}
     config = replace(ResidualConfig(), **settings)
     config.scale_for(task.action_dim)
@@ -145,9 +149,15 @@ def evaluate(task: GymnasiumTask, actor: ResidualActor | None, seeds: Iterable[i
     """Run one episode per seed with the specialist, or with the base alone when None.
 
     Training used the seeds from 100,000 * (config.seed + 1) on: take others. Raises ConfigError
-    where a seed comes twice.
+    where a seed comes twice, or is one of the 100,000 that `actor` was trained with.
     """
     wanted = [int(seed) for seed in seeds]
+    trained = training_seeds(actor.card.seed) if actor else range(0)
+    if known := [seed for seed in wanted if seed in trained]:
+        raise ConfigError(
+            f"{len(known)} seeds, from {min(known)} on, are the actor's own training seeds "
+            f"({trained[0]} to {trained[-1]}); evaluate on others"
+        )
     if twice := len(wanted) - len(set(wanted)):
         raise ConfigError(f"{twice} seeds come twice; give each once")
     episodes = [run_episode(task, actor, seed, 0) for seed in wanted]

@@ -39,9 +39,9 @@ class GymnasiumTask:
     `features` maps an observation to a vector (F,); for images pass the frozen encoder's output.
     Actions are normalised to [-1, 1] over the bounds of the action space. An environment that
     raises FloatingPointError or returns numbers that are not finite ends its episode; the broken
-    step is not learned from. `seen` are the raw observations of the episode so far, copied since
-    environments may reuse them, `executed` the actions (A,) that led from one to the next, in the
-    environment's units.
+    step is not learned from. `seen` are the raw observations of the episode so far, `executed` the
+    actions (A,) that led from one to the next, in the environment's units, to the nearest where
+    these are integers. Environment, base policy and `features` get copies of both.
     """
 
     def __init__(
@@ -66,17 +66,21 @@ class GymnasiumTask:
 
     def _begin(self, seed: int) -> Array:
         """Reset the base policy, if it can be, and the environment; returns the features (F,)."""
+        self._steps = 0
+        self.seen, self.executed = list[Any](), list[NDArray[Any]]()
         forget = getattr(self._base, "reset", None)
         if forget is not None:
             forget(seed)
         seen, _ = self.env.reset(seed=seed)
-        self._steps = 0
-        self.seen, self.executed = [deepcopy(seen)], list[NDArray[Any]]()
-        return self._features(self.seen[0])
+        self.seen.append(deepcopy(seen))
+        return self._features_of(self.seen[0])
 
     def reset(self, seed: int) -> ResidualObservation:
-        """Start the episode of `seed`; a base policy with a `reset` method is reset with it."""
-        features = self._begin(seed)
+        """Start the episode of `seed`; a base policy with a method `reset(seed)` is reset, too."""
+        try:
+            features = self._begin(seed)
+        except FloatingPointError:
+            features = np.full(self.feature_dim, np.nan)
         if not np.isfinite(features).all():  # the base policy is not asked about it
             return ResidualObservation(features, np.zeros(self.action_dim))
         self._last = self._observe(self.seen[0], features)
@@ -87,13 +91,14 @@ class GymnasiumTask:
         executed = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
         try:
             self.executed.append(self._denormalised(executed))
-            seen, _, terminated, truncated, info = self.env.step(self.executed[-1])
+            own = self.executed[-1].copy()  # it may be written to
+            seen, _, terminated, truncated, info = self.env.step(own)
         except FloatingPointError:
             return self._broken(executed)
         seen = deepcopy(seen)
         self.seen.append(seen)
         self.tells_success |= not TOLD.isdisjoint(info) or self._success is not info_success
-        features = self._features(seen)
+        features = self._features_of(seen)
         if not np.isfinite(features).all():
             return self._broken(executed)  # before the base policy is asked about it
         self._steps += 1
@@ -103,11 +108,19 @@ class GymnasiumTask:
         late = bool(truncated) or self._steps >= self.max_steps
         return StepOutcome(self._last, executed, float(success), ended, late and not ended, success)
 
+    def _features_of(self, seen: Any) -> Array:
+        features = np.asarray(self._features(deepcopy(seen)), dtype=np.float64)
+        if features.ndim != 1:
+            raise ConfigError(
+                f"features= of {self.task!r} gave shape {features.shape}; give a vector (F,)"
+            )
+        return features
+
     def _broken(self, executed: Array) -> StepOutcome:
         return StepOutcome(self._last, executed, 0.0, False, True, False, valid=False)
 
     def _observe(self, seen: Any, features: Array) -> ResidualObservation:
-        base = np.asarray(self._base(seen), dtype=np.float64).ravel()
+        base = np.asarray(self._base(deepcopy(seen)), dtype=np.float64).ravel()
         if base.shape != self._low.shape:
             raise ConfigError(
                 f"the base policy of {self.task!r} gave an action of shape {base.shape}; the "
@@ -119,6 +132,8 @@ class GymnasiumTask:
     def _denormalised(self, action: Array) -> NDArray[Any]:
         values = self._low + (action + 1.0) * (self._high - self._low) / 2.0
         values = np.clip(values, self._low, self._high)  # rounding must not lead out of the space
+        if np.issubdtype(self.env.action_space.dtype, np.integer):
+            values = np.rint(values)
         return values.reshape(self.env.action_space.shape).astype(self.env.action_space.dtype)
 
 
@@ -137,4 +152,6 @@ def _horizon(env: gymnasium.Env[Any, Any], max_steps: int | None) -> int:
     steps = max_steps or (env.spec.max_episode_steps if env.spec else None)
     if not steps:
         raise ConfigError("the environment has no step limit; pass max_steps=")
+    if steps < 1:
+        raise ConfigError(f"max_steps is {steps}; give at least 1")
     return steps

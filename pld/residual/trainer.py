@@ -80,6 +80,11 @@ class EmptyOfflineBufferError(PldError):
     """The base never succeeded, so there is nothing to pre-train on."""
 
 
+def training_seeds(run_seed: int) -> range:
+    """All environment seeds that the training of `run_seed` may use."""
+    return range((run_seed + 1) * SEEDS_PER_RUN, (run_seed + 2) * SEEDS_PER_RUN)
+
+
 def training_seed(run_seed: int, episode: int) -> int:
     """The environment seed of training episode `episode`; runs do not share seeds."""
     if episode >= SEEDS_PER_RUN:

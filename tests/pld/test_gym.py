@@ -26,6 +26,7 @@ from pld.gym import (
     task_config,
     train_specialist,
 )
+from pld.probing.horizon import sample_takeover_step
 from pld.residual.episode import base_policy_of, collect_episode
 from pld.residual.export import exported_actor
 from pld.residual.trainer import SpecialistTrainer
@@ -276,3 +277,71 @@ def test_the_example_lifts_its_half_good_base() -> None:
     found = {name: int(k) for name, k in re.findall(r"(\w+) +(\d+)/60 \[", done.stdout)}
     assert 12 <= found["base"] <= 45
     assert found["specialist"] >= found["base"] + 12
+
+
+class Writes(Slide):
+    """Reuses the arrays that it is given and gives."""
+
+    def step(self, action: np.ndarray):
+        told = super().step(action)
+        action *= 0.0
+        return told
+
+
+def test_what_was_seen_and_executed_stays_whatever_others_do_to_their_arrays() -> None:
+    def base(seen: np.ndarray) -> np.ndarray:
+        seen -= seen.mean() + 1.0
+        return np.array([7.5])
+
+    slide = GymnasiumTask(Writes(), base, name="slide", max_steps=9)
+    began = slide.reset(3).features.tolist()
+    slide.step(np.array([0.5]))
+    assert [a.tolist() for a in slide.executed] == [[7.5]]
+    assert slide.seen[0].tolist() == began
+
+
+@pytest.mark.parametrize("largest", [5, 7, 10, 255])
+def test_integer_actions_are_those_that_the_base_asked_for(largest: int) -> None:
+    class Steps(Slide):
+        action_space = spaces.Box(0, largest, (1,), np.int64)
+
+    for wanted in range(largest + 1):
+        env = Steps()
+        slide = task(env, speed=float(wanted))
+        slide.step(slide.reset(0).base_action)
+        assert env.actions == [float(wanted)]
+
+
+def test_a_start_that_breaks_is_no_episode_and_ends_nothing() -> None:
+    class Unsettled(Slide):
+        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+            if seed == 4:
+                raise FloatingPointError("overflow")
+            return super().reset(seed=seed)
+
+    found = evaluate(task(Unsettled(), speed=10.0), None, range(3, 6))
+    assert found.successes == {3: True, 4: False, 5: True}
+
+
+def test_features_are_a_vector() -> None:
+    slide = task(features=lambda seen: torch.tensor(seen) * 2.0)
+    assert slide.reset(0).features.tolist() == [2.0 * slide.seen[0][0]]
+    with pytest.raises(ConfigError, match=r"features= of 'slide' gave shape \(1, 1\)"):
+        task(features=lambda seen: seen.reshape(1, 1))
+
+
+def test_settings_and_step_limits_that_cannot_work_are_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="unknown setting 'learning_rates'; valid: seed"):
+        task_config(task(), learning_rates=1)
+    with pytest.raises(ConfigError, match="max_steps is -3"):
+        task(max_steps=-3)
+
+
+def test_no_actor_is_evaluated_on_its_own_training_seeds() -> None:
+    slide = task(speed=10.0)
+    actor = exported_actor(
+        SpecialistTrainer(slide, task_config(slide, seed=2), sample_takeover_step)
+    )
+    assert evaluate(slide, actor, [299_999]).rate.n == 1
+    with pytest.raises(ConfigError, match="2 seeds, from 300000 on"):
+        evaluate(slide, actor, range(299_999, 300_002))
