@@ -37,14 +37,24 @@ def shifted(
     """Each camera's image moved by up to `reach` pixels, its rim repeated."""
     cameras, side = images.shape[1:3]
     moves = rng.integers(-reach, reach + 1, (len(rows), cameras, 2))
+    moves = np.clip(moves, 1 - side, side - 1)
     chosen = np.empty((len(rows), *images.shape[1:]), np.uint8)
-    places = np.arange(side)
     for i, row in enumerate(rows):
         for camera in range(cameras):
-            dy, dx = moves[i, camera]
-            image = images[row, camera].take(np.clip(places + dy, 0, side - 1), axis=0)
-            chosen[i, camera] = image.take(np.clip(places + dx, 0, side - 1), axis=1)
+            _copy_moved(images[row, camera], chosen[i, camera], *moves[i, camera].tolist())
     return chosen
+
+
+def _copy_moved(image: NDArray[np.uint8], into: NDArray[np.uint8], dy: int, dx: int) -> None:
+    """`into[y, x] = image[y + dy, x + dx]`, with the nearest pixel where that lies outside."""
+    side = len(image)
+    top, bottom = max(0, -dy), min(side, side - dy)
+    left, right = max(0, -dx), min(side, side - dx)
+    into[top:bottom, left:right] = image[top + dy : bottom + dy, left + dx : right + dx]
+    into[top:bottom, :left] = into[top:bottom, left : left + 1]
+    into[top:bottom, right:] = into[top:bottom, right - 1 : right]
+    into[:top] = into[top]
+    into[bottom:] = into[bottom - 1]
 
 
 def relit(images: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:

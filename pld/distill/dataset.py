@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -103,12 +104,13 @@ class SftDataset:
         noise = rng.standard_normal(proprio.shape).astype(np.float32)
         return Batch(
             images=relit(torch.from_numpy(images).float(), augmentation, rng),
-            proprio=torch.from_numpy(proprio + augmentation.proprio_noise * noise * self._spread()),
+            proprio=torch.from_numpy(proprio + augmentation.proprio_noise * noise * self._spread),
             chunk=torch.from_numpy(self.actions[self._ahead[rows]]),
             mask=torch.from_numpy(self._mask[rows]),
             instruction=torch.from_numpy(self._instruction[rows]),
         )
 
+    @cached_property
     def _spread(self) -> NDArray[np.float32]:
         spread: NDArray[np.float32] = self.proprio.std(0)
         return spread
