@@ -101,12 +101,12 @@ class CameraNode(GraphNode):
     def _graph_ns(self) -> int:
         return time.time_ns() if self._link is None else self._link.t_ns
 
-    def _publish(self, image: CameraImage, intrinsics: Intrinsics) -> None:
+    def _publish(self, image: CameraImage, intrinsics: Intrinsics) -> bool:
         """Tell an image; one that repeats the last is none, and safety soon misses the next."""
         camera = self._settings.camera
         if self._repetitions.is_one(image):
             self._confirm(image.t_ns)
-            return
+            return False
         self._color.publish(images.color_to_msg(image, camera))
         self._info.publish(images.camera_info(image.t_ns, images.color_frame(camera), intrinsics))
         depth, seen_by = images.depth_to_msg(image, camera), self._camera.depth_intrinsics
@@ -115,6 +115,7 @@ class CameraNode(GraphNode):
             frame = images.depth_frame(camera)
             self._depth_info.publish(images.camera_info(image.t_ns, frame, seen_by))
         self._confirm(image.t_ns)
+        return True
 
     def _confirm(self, t_ns: int) -> None:
         if self._link is not None:

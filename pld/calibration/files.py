@@ -233,7 +233,7 @@ class _Fields:
             self._content = yaml.safe_load(path.read_text())
         except OSError as error:
             raise ConfigError(f"cannot read {str(path)!r}: {error.strerror}") from error
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: malformed YAML: {error}") from error
 
     def _at(self, keys: Sequence[str]) -> Any:

@@ -135,14 +135,17 @@ class CaptureHealth:
 
 
 class Capture:
-    """Reads one camera for ever and hands each image to `deliver`; recovers as the policy says."""
+    """Reads one camera for ever and hands each image to `deliver`; recovers as the policy says.
+
+    `deliver` says whether the image was new: a camera that shows one picture for ever is lost.
+    """
 
     def __init__(
         self,
         camera: ResettableCamera,
         recovery: Recovery,
         clocks: Clocks,
-        deliver: Callable[[CameraImage, Intrinsics], None],
+        deliver: Callable[[CameraImage, Intrinsics], bool],
         *,
         max_age_s: float = 1.0,
         read_timeout_s: float = 0.5,
@@ -189,13 +192,18 @@ class Capture:
         try:
             image = self._camera.read(self._read_timeout_s)
         except CameraError as error:
-            if self._clocks.graph_ns() - self._heard_ns > self._max_age_ns:
-                self._camera.close()
-                self.recovery.lost(self._clocks.steady_s(), str(error))
+            self._give_up_if_late(str(error))
             return
-        self._heard_ns = self._clocks.graph_ns()
-        self._deliver(image, intrinsics)
+        if self._deliver(image, intrinsics):
+            self._heard_ns = self._clocks.graph_ns()
+        else:
+            self._give_up_if_late("it shows one picture again and again")
         self.health.delivered(image, self._clocks.graph_ns())
+
+    def _give_up_if_late(self, reason: str) -> None:
+        if self._clocks.graph_ns() - self._heard_ns > self._max_age_ns:
+            self._camera.close()
+            self.recovery.lost(self._clocks.steady_s(), reason)
 
     def _reset(self) -> None:
         try:

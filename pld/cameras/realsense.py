@@ -1,8 +1,7 @@
 """Intel RealSense through the genuine `rs.pipeline`; the only driver of a real camera.
 
 What the public issue tracker says of these cameras shapes it: silent stalls, a fallback to USB 2,
-and `pipeline.stop()` that never returns. So reads time out, the USB link is checked, and closing
-is bounded.
+`pipeline.stop()` that never returns. Reads time out, the link is checked, closing is bounded.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from pld.geometry import pose_from_matrix
 from pld.types import CameraImage, Intrinsics, Pose
 
 QUEUE_DEPTH = 4
+TOGETHER = 0.6  # periods between an image and its depth: half of one at most, and a bit
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class RealSenseCamera:
             self._check_present().hardware_reset()
 
     def _await_frames(self, timeout_s: float) -> Any:
-        """A frameset with every stream that was asked for."""
+        """A frameset with every stream that was asked for; depth that stopped does not pass."""
         deadline = time.monotonic() + timeout_s
         while True:
             left_s = deadline - time.monotonic()
@@ -176,8 +176,15 @@ class RealSenseCamera:
             if frame is None:
                 raise CameraError(f"camera {self.config.serial} sent no image for {timeout_s:g} s")
             frames = frame.as_frameset()
-            if frames.get_color_frame() and (not self.config.depth or frames.get_depth_frame()):
+            if frames.get_color_frame() and (not self.config.depth or self._fit(frames)):
                 return frames
+
+    def _fit(self, frames: Any) -> bool:
+        """Whether depth was taken together with the colour image, as far as they ever are."""
+        if not (depth := frames.get_depth_frame()):
+            return False
+        apart_ms = abs(float(frames.get_color_frame().get_timestamp() - depth.get_timestamp()))
+        return apart_ms < TOGETHER * 1e3 / self.config.fps
 
     def _t_ns(self, frame: Any) -> int:
         """Time of the image on the host's clock [ns]."""

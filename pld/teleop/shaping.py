@@ -96,7 +96,8 @@ class Shaper:
         if not (reading.deadman and self.armed and usable):
             return replace(self.released(gripper_open), armed=self.armed or not reading.deadman)
         if not self.held:
-            return replace(self, held=True, gripper=gripper_open, motion=np.zeros(6))
+            gripper = gripper_open if reading.gripper_presses % 2 == 0 else -gripper_open
+            return replace(self, held=True, gripper=gripper, motion=np.zeros(6))
         awake = np.abs(deflection) > np.where(self.awake, self.config.sleep, self.config.wake)
         wanted = self._wanted(deflection * awake)
         motion = _grown(self.motion, wanted, self.config.rise_per_s * max(dt_s, 0.0))

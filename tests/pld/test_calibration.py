@@ -209,6 +209,9 @@ def test_a_missing_field_and_a_missing_file_are_named(tmp_path: Path) -> None:
         load_hand_eye(tmp_path / "h.calib")
     with pytest.raises(ConfigError, match=r"cannot read .*nothing\.yaml"):
         load_camera_info(tmp_path / "nothing.yaml")
+    (tmp_path / "board.png").write_bytes(b"\x89PNG\r\n\xff\xfe")
+    with pytest.raises(ConfigError, match=r"board\.png: malformed YAML"):
+        load_camera_info(tmp_path / "board.png")
 
 
 def test_one_row_of_corners_is_no_pose() -> None:

@@ -26,14 +26,20 @@ class Bench:
     def __init__(self, camera: FakeCamera, policy: RecoveryPolicy = POLICY) -> None:
         self.t_s, self.graph_ns = 0.0, 0
         self.delivered: list[int] = []
+        self.repeats_from: int | None = None
         clocks = Clocks(lambda: self.graph_ns, lambda: self.t_s, self.wait)
         self.capture = Capture(
             camera,
             Recovery(policy),
             clocks,
-            lambda image, _: self.delivered.append(image.sequence),
+            self.deliver,
             max_age_s=1.0,
         )
+
+    def deliver(self, image: CameraImage, _: object) -> bool:
+        new = self.repeats_from is None or image.sequence < self.repeats_from
+        self.delivered += [image.sequence] if new else []
+        return new
 
     def wait(self, seconds: float) -> None:
         self.t_s += seconds
@@ -48,6 +54,20 @@ class Bench:
                 return
             self.capture.step()
         raise AssertionError(f"stuck in {self.state}")
+
+
+def test_a_camera_that_shows_one_picture_for_ever_is_opened_again_and_then_reset() -> None:
+    camera = FakeCamera([image(n) for n in range(100)])
+    bench = Bench(camera)
+    bench.repeats_from = 3
+    for _ in range(4):
+        bench.capture.step()
+    assert bench.delivered == [0, 1, 2]
+    assert bench.state is CameraState.STREAMING
+    bench.graph_ns += 1_100_000_000
+    bench.capture.step()
+    assert bench.state is CameraState.WAITING
+    assert bench.capture.recovery.reason == "it shows one picture again and again"
 
 
 def test_backoff_grows_then_a_reset_then_backoff_again_then_failure() -> None:

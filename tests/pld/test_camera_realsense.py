@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pld.cameras.capture import CameraState, Capture, Clocks, Recovery, RecoveryPolicy
 from pld.cameras.realsense import RealSenseCamera, RealSenseConfig, list_cameras
 from pld.errors import CameraError
-from pld.twin.frames import FrameWriter, frames_path
+from pld.twin.frames import Frame, FrameWriter, frames_path
 from pld.twin.realsense import SoftwareDevice, TwinCamera
 from pld.types import CameraImage, Intrinsics
 
@@ -90,6 +91,26 @@ def test_depth_arrives_with_its_image_in_metres(tmp_path: Path) -> None:
             assert image.depth_m is not None
             assert image.depth_m.dtype == np.float32
             np.testing.assert_allclose(image.depth_m, 0.1 * expected, rtol=1e-6)
+
+
+def test_a_colour_image_does_not_come_with_the_depth_of_an_earlier_one() -> None:
+    device = SoftwareDevice("42", INTRINSICS, depth=True)
+    camera = RealSenseCamera(RealSenseConfig("42", depth=True), device.context)
+    camera.open()
+    pixels = np.full((240, 424, 3), 7, np.uint8)
+
+    def push(number: int, depth: NDArray[np.uint16] | None) -> None:
+        time.sleep(0.033)
+        device.push(Frame(number, number * PERIOD_NS, pixels, depth))
+
+    for number in range(1, 6):
+        push(number, np.full((240, 424), number, np.uint16))
+        assert camera.read(2.0).sequence == number
+    for number in range(6, 12):
+        push(number, None)
+    with pytest.raises(CameraError, match=r"sent no image for 0\.2 s"):
+        camera.read(0.2)
+    camera.close()
 
 
 def test_a_slow_reader_loses_nothing_up_to_the_queues_depth(tmp_path: Path) -> None:
@@ -224,7 +245,7 @@ def test_capture_reconnects_the_genuine_pipeline_after_a_stall(tmp_path: Path) -
             camera,
             Recovery(RecoveryPolicy(backoff_s=(0.01,))),
             Clocks(lambda: graph_ns[0], time.monotonic, time.sleep),
-            lambda image, _: seen.append(image),
+            lambda image, _: seen.append(image) is None,
             max_age_s=1.0,
             read_timeout_s=0.1,
         )

@@ -132,6 +132,14 @@ def test_the_gripper_starts_as_the_arm_left_it_and_a_press_turns_it_over(gripper
     )
 
 
+@pytest.mark.parametrize("gripper_open", [1.0, -1.0])
+def test_a_press_that_raises_the_deadman_turns_the_gripper_over(gripper_open: float) -> None:
+    armed = Shaper().shape(Reading(), DT_S, gripper_open)
+    shaper = armed.shape(Reading(True, gripper_presses=1), DT_S, gripper_open)
+    assert shaper.held
+    assert shaper.action.tolist() == [0.0] * 6 + [-gripper_open]
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
