@@ -5,6 +5,7 @@ Only this file imports `launch`, which a laptop without /opt/ros does not have.
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import signal
 import sys
@@ -19,7 +20,7 @@ from launch.actions import (
     RegisterEventHandler,
     SetEnvironmentVariable,
 )
-from launch.event_handlers import OnProcessExit, OnShutdown
+from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown, matches_action
 from launch.events.process import SignalProcess
 from launch.substitutions import LaunchConfiguration
@@ -92,7 +93,7 @@ def _start(context: LaunchContext, deployment: Deployment) -> list[Any]:
         ending = _ending(row, prepared.run_dir, driver, ended)
         handler = OnProcessExit(target_action=processes[row.name], on_exit=ending)
         actions += [processes[row.name], RegisterEventHandler(handler)]
-    actions.append(RegisterEventHandler(OnShutdown(on_shutdown=lambda *_: prepared.clean_up())))
+    atexit.register(prepared.clean_up)  # a shutdown only begins to end the processes
     return actions
 
 

@@ -26,6 +26,7 @@ from pld.tasks import task_facts
 from pld_nodes.graph import MODES, Deployment, Process, processes
 from pld_nodes.resuming import next_episode, resumed_values
 
+LARGEST_SEED = 2**62  # a parameter of a node has 64 bits
 LONGEST_RUN_NAME = 100
 """Episodes are named after their run, and a file system takes no name of more than 255."""
 DETECTORS = ("twin", "operator", WEIGHTS)
@@ -94,6 +95,8 @@ class RunParameters:
             raise ConfigError(f"episodes: {self.episodes} is not at least 1")
         if not 0.0 <= self.horizon_s <= 3600.0:
             raise ConfigError(f"horizon_s: {self.horizon_s:g} is not from 0 to 3600")
+        if self.horizon_s and round(self.horizon_s * self.rate_hz) < 1:
+            raise ConfigError(f"horizon_s: {self.horizon_s:g} is less than a control step")
         self._check_seeds()
         check_namespace(self.namespace)
         fits = SAFE_NAME.fullmatch(self.run) and len(self.run) <= LONGEST_RUN_NAME
@@ -111,6 +114,8 @@ class RunParameters:
         """Episodes begin at starts that there are, and none to learn from at one of evaluations."""
         if self.seed < 0:
             raise ConfigError(f"seed: {self.seed} is negative")
+        if self.seed + self.episodes > LARGEST_SEED:
+            raise ConfigError(f"seed: {self.seed} is too large; give one below {LARGEST_SEED}")
         seeds, aside = range(self.seed, self.seed + self.episodes), EVALUATION_BLOCK
         if self.mode == "learn" and max(seeds.start, aside.start) < min(seeds.stop, aside.stop):
             raise ConfigError(

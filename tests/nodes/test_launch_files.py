@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import signal
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pld.errors import ConfigError
+from pld.errors import ConfigError, RobotError
 from pld_nodes import graph
 from pld_nodes.graph import Deployment
 
@@ -26,11 +28,20 @@ MODULES = {
         "RegisterEventHandler",
         "SetEnvironmentVariable",
     ),
-    "launch.event_handlers": ("OnProcessExit", "OnShutdown"),
+    "launch.event_handlers": ("OnProcessExit",),
     "launch.events": ("Shutdown", "matches_action"),
     "launch.events.process": ("SignalProcess",),
     "launch.substitutions": ("LaunchConfiguration",),
 }
+
+
+AT_EXIT: list[Callable[[], None]] = []
+
+
+def launch_exits() -> None:
+    """What happens when the process of `ros2 launch` ends."""
+    while AT_EXIT:
+        AT_EXIT.pop()()
 
 
 class Recorded:
@@ -51,7 +62,9 @@ def launch_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
             setattr(module, member, type(member, (Recorded,), {}))
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.delitem(sys.modules, "pld_nodes.launching", raising=False)
+    monkeypatch.setattr(atexit, "register", AT_EXIT.append)
     yield
+    launch_exits()
     sys.modules.pop("pld_nodes.launching", None)
 
 
@@ -83,6 +96,7 @@ def test_sim_launch_starts_the_rows_of_the_table_in_order(tmp_path: Path) -> Non
 def test_a_run_is_taken_up_with_its_own_parameters(tmp_path: Path) -> None:
     place = {"output_dir": str(tmp_path), "robot_ip": "127.0.0.98"}
     start(load("sim"), run="r", task="peg_insertion", seed="7", **place)
+    launch_exits()
     actions = start(load("sim"), resume="r", **place)
     commands = {a.kwargs["name"]: a.kwargs["cmd"] for a in actions if kind(a) == "ExecuteProcess"}
     assert "task:='peg_insertion'" in commands["arbitrator_node"]
@@ -93,6 +107,7 @@ def test_a_run_is_taken_up_with_its_own_parameters(tmp_path: Path) -> None:
 def test_what_is_said_to_a_resumed_run_counts_even_where_it_is_the_default(tmp_path: Path) -> None:
     said = {"output_dir": str(tmp_path), "run": "r", "robot_ip": "127.0.0.98", "episodes": "3"}
     start(load("sim"), **said)
+    launch_exits()
     again = {"output_dir": str(tmp_path), "robot_ip": "127.0.0.1", "episodes": "10"}
     actions = start(load("sim"), resume="r", **again)
     commands = {a.kwargs["name"]: a.kwargs["cmd"] for a in actions if kind(a) == "ExecuteProcess"}
@@ -137,6 +152,15 @@ def test_a_run_that_was_over_was_ended_by_nobody(tmp_path: Path) -> None:
     assert exits["arbitrator_node"](done, up)
     assert exits["vla_node"](done, up) == []
     assert not (tmp_path / "r" / "termination.json").exists()
+
+
+def test_a_second_launch_waits_until_the_first_has_left(tmp_path: Path) -> None:
+    place = {"output_dir": str(tmp_path), "robot_ip": "127.0.0.98"}
+    start(load("sim"), run="r", **place)
+    with pytest.raises(RobotError, match="another run is up in namespace 'pld'"):
+        start(load("sim"), run="q", **place)
+    launch_exits()
+    start(load("sim"), run="q", **place)
 
 
 def test_a_bad_argument_fails_before_any_process_starts(tmp_path: Path) -> None:

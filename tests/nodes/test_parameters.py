@@ -71,6 +71,8 @@ def test_a_learned_detector_must_be_sure_and_the_others_know(tmp_path: Path) -> 
         ("rate_hz:=7", "unknown rate_hz '7.0'; valid: 10.0, 20.0"),
         ("rate_hz:=nan", "not finite"),
         ("seed:=-1", "seed: -1"),
+        ("seed:=99999999999999999999", "too large; give one below 4611686018427387904"),
+        ("horizon_s:=0.01", "horizon_s: 0.01 is less than a control step"),
         ("robot_ip:=arm.lab", "'arm.lab' is not an IPv4 address"),
         ("robot_ip:=::1", "'::1' is not an IPv4 address"),
         ("policy:=gpt", "unknown policy 'gpt'; valid: scripted"),
