@@ -6,6 +6,7 @@ the identity executed == filter(choose(base, residual, human)) is checked over t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,9 +83,15 @@ def convert(folder: Path, limits: SafetyLimits, spec: ActionSpec) -> Converted:
             success=outcome(folder) == "success",
             takeover_step=NO_TAKEOVER if last.takeover_step == NEVER else takeover,
             rate_hz=spec.rate_hz,
+            gaps=gaps_in([s.arm.step for s in steps]),
         ),
         held,
     )
+
+
+def gaps_in(steps: Sequence[int]) -> tuple[int, ...]:
+    """The places in `steps` whose step is not the one after that before."""
+    return tuple(i for i in range(1, len(steps)) if steps[i] != steps[i - 1] + 1)
 
 
 @dataclass(frozen=True)

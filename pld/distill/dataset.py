@@ -26,7 +26,8 @@ from pld.tensor_file import content_hash
 class Batch:
     """N frames: `images` (N, cameras, px, px, 3) float in [0, 255], `proprio` (N, P).
 
-    `chunk` (N, H, 7) are the next executed actions, `mask` (N, H) is 0 beyond the episode's end.
+    `chunk` (N, H, 7) are the next executed actions, `mask` (N, H) is 0 beyond the episode's end,
+    and from a gap in it on.
     `instruction` (N,) counts into the dataset's `instructions`.
     """
 
@@ -53,10 +54,8 @@ class SftDataset:
         )
         task = np.concatenate([np.full(len(e), self.tasks.index(e.task)) for e in episodes])
         self._of_task = [np.flatnonzero(task == i) for i in range(len(self.tasks))]
-        ends = np.cumsum([len(e) for e in episodes])
-        last = np.concatenate(
-            [np.full(len(e), end - 1) for e, end in zip(episodes, ends, strict=True)]
-        )
+        pieces = [piece for e in episodes for piece in np.diff([0, *e.gaps, len(e)])]
+        last = np.repeat(np.cumsum(pieces) - 1, pieces)
         ahead = np.arange(len(last))[:, None] + np.arange(chunk_horizon)
         self._mask = (ahead <= last[:, None]).astype(np.float32)
         self._ahead = np.minimum(ahead, last[:, None])

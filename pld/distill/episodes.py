@@ -36,7 +36,8 @@ class SftEpisode:
     `base` (T, 7) float32 normalised actions; `source` (T,) uint8 of ActionSource.
     `takeover_step` is the first step of the specialist, NO_TAKEOVER when it never acted;
     `rate_hz` the control rate, 0 in files that do not say it. `origin` tells recorded episodes of
-    one name apart; empty where none was recorded.
+    one name apart; empty where none was recorded. `gaps` are the steps that do not follow the one
+    before at once, since steps between were left out.
     """
 
     images: NDArray[np.uint8]
@@ -52,6 +53,7 @@ class SftEpisode:
     takeover_step: int = NO_TAKEOVER
     rate_hz: float = 0.0
     origin: str = ""
+    gaps: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse arrays of different lengths, of another contract, and not finite numbers."""
@@ -92,7 +94,10 @@ class SftEpisode:
 
 
 ARRAYS = ("images", "proprio", "executed", "base", "source")
-FACTS = ("instruction", "task", "region", "seed", "success", "takeover_step", "rate_hz", "origin")
+FACTS = (
+    "instruction", "task", "region", "seed", "success",
+    "takeover_step", "rate_hz", "origin", "gaps",
+)  # fmt: skip
 
 
 def write_episode(path: Path, episode: SftEpisode) -> None:
@@ -112,7 +117,8 @@ def read_episode(path: Path) -> SftEpisode:
     except (OSError, SafetensorError) as error:
         raise _broken(path, error) from error
     try:
-        return SftEpisode(**arrays, **{name: header[name] for name in FACTS if name in header})
+        facts = {name: header[name] for name in FACTS if name in header}
+        return SftEpisode(**arrays, **facts | {"gaps": tuple(header.get("gaps", ()))})
     except TypeError as error:
         raise _broken(path, error) from error
     except ContractError as error:
@@ -173,7 +179,8 @@ def corrected_part(episode: SftEpisode) -> SftEpisode | None:
     if not corrected.any():
         return None
     first = int(corrected.argmax())
-    return replace(episode, **{name: getattr(episode, name)[first:] for name in ARRAYS})
+    later = tuple(gap - first for gap in episode.gaps if gap > first)
+    return replace(episode, gaps=later, **{name: getattr(episode, name)[first:] for name in ARRAYS})
 
 
 def successes(episodes: Iterable[SftEpisode]) -> list[SftEpisode]:

@@ -187,6 +187,7 @@ def test_a_step_that_the_base_did_not_answer_is_left_out_and_counted(tmp_path, l
     found = convert(recorded(tmp_path, stream), limits, SPEC)
     assert list(found.episode.source) == [B] * 5 + [H] * 5
     assert found.held_steps == 4
+    assert found.episode.gaps == (6, 8), "after the step without an answer, and after the holds"
 
 
 def test_a_step_that_a_hold_cut_short_is_left_out_and_counted_once(tmp_path, limits) -> None:

@@ -22,6 +22,7 @@ from pld.distill.episodes import (
 )
 from pld.distill.sft import SftConfig, fine_tune
 from pld.errors import ConfigError, ContractError
+from pld.types import ActionSource
 from tests.pld.vla_fixtures import dataset, episode, network
 
 torch.set_num_threads(1)
@@ -107,6 +108,24 @@ def test_chunks_never_reach_into_the_next_episode() -> None:
     seen = [left[tuple(row)] for row in batch.proprio.tolist()]
     assert set(seen) == {1, 2, 3, 4, 5}
     assert batch.mask.sum(1).tolist() == [min(3, steps) for steps in seen]
+
+
+def test_chunks_never_reach_over_steps_that_were_left_out(tmp_path: Path) -> None:
+    written = replace(episode(1, 7), gaps=(2, 5))
+    write_episode(tmp_path / "e", written)
+    one = read_episode(tmp_path / "e")
+    assert one.gaps == (2, 5)
+    batch = SftDataset([one, episode(2, 3)], 3).batch(200, 0, 0, PLAIN)
+    for row in range(200):
+        found = np.flatnonzero((one.proprio == batch.proprio[row].numpy()).all(1))
+        if len(found):
+            left = next(end for end in (2, 5, 7) if end > found[0]) - int(found[0])
+            assert int(batch.mask[row].sum()) == min(3, left)
+    source = np.full(7, ActionSource.BASE, np.uint8)
+    source[3:] = ActionSource.SPECIALIST
+    corrected = corrected_part(replace(one, source=source))
+    assert corrected is not None
+    assert (len(corrected), corrected.gaps) == (4, (2,))
 
 
 def test_every_task_has_the_same_part_in_a_batch_however_many_frames_it_has() -> None:
