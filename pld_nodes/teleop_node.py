@@ -86,7 +86,8 @@ class TeleopNode(GraphNode):
 
     def _on_reading(self, reading: Reading) -> None:
         with self._lock:
-            presses = self._reading.gripper_presses + reading.gripper_presses
+            own = reading.gripper_presses if reading.deadman else 0
+            presses = self._reading.gripper_presses + own
             self._reading, self._read_s = replace(reading, gripper_presses=presses), _now_s()
             self._tell_edge()
         for word in reading.keys:
